@@ -1,4 +1,4 @@
-"""Every mistake a user can make, as one exception family; the command line turns each into one line and an exit code."""
+"""Every mistake a user can make, as one exception family; the command line turns each into a line and an exit code."""
 
 from __future__ import annotations
 

@@ -1,0 +1,289 @@
+"""``NIRGraph -> Net``: neurons become populations, every path of linear nodes between them becomes one projection.
+
+NIR is continuous in time. The step is forward Euler with the dt given, the reset is to ``v_reset = 0`` in the
+step of the spike, and the comparison is strict. For ``tau dv/dt = (v_leak - v) + r x`` that gives
+``v <- (1 - dt/tau) v + (dt/tau) (v_leak + r x)``; dividing by the gain ``r dt/tau`` leaves the ``Population`` step.
+``IF`` and ``I`` add ``r x`` at every step, the convention of every exporter that writes ``r = 1``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+import nir
+import numpy as np
+from scipy.sparse import csr_array, eye_array
+
+from snnergy.errors import BadInput, UnsupportedLayer
+from snnergy.export import passes
+from snnergy.export.maps import Conv, Dense, Map, Shape, Sparse
+from snnergy.export.net import F64, Net, Population, Projection, Source, order, verify
+
+NEURONS = (nir.LIF, nir.IF, nir.LI, nir.I, nir.Threshold)
+LINEAR = (nir.Affine, nir.Linear, nir.Conv2d, nir.Scale, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)
+
+
+def lower(graph: nir.NIRGraph, dt_s: float, rewrites: tuple[passes.Pass, ...] = passes.PASSES) -> Net:
+    """Lower the graph and run the passes, checking the result between them.
+
+    dt_s: seconds per step. Raises BadInput for a graph that contradicts itself, UnsupportedLayer for what no Net says.
+    """
+    net = from_nir(graph, dt_s)
+    verify(net)
+    for rewrite in rewrites:
+        net = rewrite(net)
+        verify(net)
+    return net
+
+
+@dataclass(frozen=True)
+class _Path:
+    """A linear path from a source or population; map None is the identity."""
+
+    origin: str
+    map: Map | None
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """What arrives somewhere: the paths that are summed, and a constant. constant: float64[shape]."""
+
+    shape: Shape
+    paths: tuple[_Path, ...]
+    constant: F64
+
+
+def from_nir(graph: nir.NIRGraph, dt_s: float) -> Net:
+    """The graph as a Net, without any rewriting."""
+    feeds = _edges(graph)
+    outputs = {name for name, node in graph.nodes.items() if isinstance(node, nir.Output)}
+    read = {source for source, target in graph.edges if target in outputs}
+    flows: dict[str, _Flow] = {}
+    sources: list[Source] = []
+    populations: list[Population] = []
+    projections: list[Projection] = []
+    for name in _sorted(graph, feeds):
+        node = graph.nodes[name]
+        if isinstance(node, nir.Input):
+            shape = _shape(node.input_type["input"])
+            sources.append(Source(name, shape))
+            flows[name] = _Flow(shape, (_Path(name, None),), np.zeros(shape))
+        elif isinstance(node, nir.Output):
+            for source in feeds[name]:
+                if not isinstance(graph.nodes[source], NEURONS):
+                    kind = type(graph.nodes[source]).__name__
+                    raise UnsupportedLayer(
+                        f"output '{name}' reads '{source}', a {kind}",
+                        "end the graph with a neuron: I or LI for a readout",
+                    )
+        elif isinstance(node, LINEAR):
+            flows[name] = _through(name, node, _join(name, feeds[name], flows))
+        elif isinstance(node, NEURONS):
+            population, shape = _population(name, node, dt_s), _shape(node.input_type["input"])
+            if feeds[name]:
+                flow = _join(name, feeds[name], flows)
+                if flow.shape != shape:
+                    raise BadInput(f"node '{name}' has shape {list(shape)}, its input has {list(flow.shape)}")
+                population = replace(population, bias=population.bias + flow.constant.ravel())
+                projections += [Projection(p.origin, name, p.map or _identity(shape)) for p in flow.paths]
+            populations.append(population)
+            flows[name] = _Flow(shape, (_Path(name, None),), np.zeros(shape))
+        else:
+            raise UnsupportedLayer(
+                f"node '{name}' is a {type(node).__name__}, which this version does not lower",
+                f"it lowers {', '.join(sorted(k.__name__ for k in (*NEURONS, *LINEAR)))}",
+            )
+    if not populations:
+        raise BadInput("the graph has no neurons")
+    if not read:
+        raise BadInput("the graph has no output; join the last population to an Output node")
+    outputs_in_order = tuple(p.name for p in populations if p.name in read)
+    ordered = order(tuple(populations), tuple(projections))
+    return Net(tuple(sources), ordered, tuple(projections), outputs_in_order, dt_s)
+
+
+def _edges(graph: nir.NIRGraph) -> dict[str, list[str]]:
+    feeds: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    for source, target in graph.edges:
+        for end in (source, target):
+            if end not in graph.nodes:
+                raise BadInput(f"edge '{source}' -> '{target}' names '{end}', which the graph does not have")
+        feeds[target].append(source)
+    return feeds
+
+
+def _sorted(graph: nir.NIRGraph, feeds: dict[str, list[str]]) -> list[str]:
+    """Node names, inputs first; depth first by hand, since a cycle must name its members."""
+    done: list[str] = []
+    state: dict[str, int] = {}
+    for root in graph.nodes:
+        stack = [(root, 0)]
+        while stack:
+            name, next_feed = stack.pop()
+            if next_feed == 0:
+                if state.get(name) == 2:
+                    continue
+                state[name] = 1
+            if next_feed < len(feeds[name]):
+                stack.append((name, next_feed + 1))
+                source = feeds[name][next_feed]
+                if state.get(source) == 1:
+                    members = [n for n, _ in stack]
+                    loop = " -> ".join(reversed([source, *reversed(members[members.index(source) :])]))
+                    raise UnsupportedLayer(
+                        f"the network is recurrent ({loop}); this version runs feed-forward networks only"
+                    )
+                stack.append((source, 0))
+            else:
+                state[name] = 2
+                done.append(name)
+    return done
+
+
+def _shape(value: object) -> Shape:
+    return tuple(int(n) for n in np.asarray(value).ravel())
+
+
+def _join(name: str, feeds: list[str], flows: dict[str, _Flow]) -> _Flow:
+    if not feeds:
+        raise BadInput(f"node '{name}' has no input")
+    parts = [flows[f] for f in feeds]
+    shapes = {p.shape for p in parts}
+    if len(shapes) > 1:
+        listed = ", ".join(f"'{f}' {list(p.shape)}" for f, p in zip(feeds, parts, strict=True))
+        raise BadInput(f"the inputs of node '{name}' differ in shape: {listed}")
+    return _Flow(
+        parts[0].shape, tuple(path for p in parts for path in p.paths), np.sum([p.constant for p in parts], axis=0)
+    )
+
+
+def _through(name: str, node: nir.NIRNode, flow: _Flow) -> _Flow:
+    """The flow after a linear node: its map composed onto every path, its bias and the mapped constant summed."""
+    if isinstance(node, nir.Flatten):
+        shape = _flattened(node, flow.shape)
+        moved = tuple(_Path(p.origin, _reshaped(p.map, shape) if p.map else None) for p in flow.paths)
+        return _Flow(shape, moved, flow.constant.reshape(shape))
+    linear = _map(name, node, flow.shape)
+    shape = linear.output_shape
+    constant = (linear.matrix() @ flow.constant.ravel()).reshape(shape) if flow.constant.any() else np.zeros(shape)
+    bias = getattr(node, "bias", None)
+    if bias is not None:
+        bias = np.asarray(bias, np.float64)
+        if bias.size != shape[0]:
+            raise BadInput(f"node '{name}' has {bias.size} biases for {shape[0]} outputs")
+        constant = constant + bias.reshape(-1, *(1 for _ in shape[1:]))
+    return _Flow(shape, tuple(_Path(p.origin, _after(p.map, linear)) for p in flow.paths), constant)
+
+
+def _after(first: Map | None, second: Map) -> Map:
+    """``second`` after ``first``, as one map: exact where ``first`` is the identity, a sparse product otherwise."""
+    if first is None:
+        return second
+    return Sparse(csr_array(second.matrix() @ first.matrix()), first.input_shape, second.output_shape)
+
+
+def _reshaped(linear: Map, shape: Shape) -> Map:
+    """The same numbers, read as another shape."""
+    if isinstance(linear, Conv):
+        return Sparse(linear.matrix(), linear.input_shape, shape)
+    return replace(linear, output_shape=shape)
+
+
+def _identity(shape: Shape) -> Sparse:
+    return Sparse(csr_array(eye_array(prod(shape), format="csr")), shape, shape)
+
+
+def _flattened(node: nir.Flatten, shape: Shape) -> Shape:
+    start, end = node.start_dim % len(shape), node.end_dim % len(shape)
+    if start > end:
+        raise BadInput(f"Flatten from axis {node.start_dim} to {node.end_dim} of shape {list(shape)} is empty")
+    return (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
+
+
+def _map(name: str, node: nir.NIRNode, shape: Shape) -> Map:
+    if isinstance(node, (nir.Affine, nir.Linear)):
+        weight = np.asarray(node.weight, np.float64)
+        if weight.ndim != 2 or weight.shape[1] != prod(shape) or len(shape) != 1:
+            raise BadInput(f"node '{name}' has weights {list(weight.shape)}, its input has shape {list(shape)}")
+        return Dense(weight, shape, (weight.shape[0],))
+    if isinstance(node, nir.Scale):
+        scale = np.asarray(node.scale, np.float64)
+        if scale.shape != shape:
+            raise BadInput(f"node '{name}' scales shape {list(scale.shape)}, its input has shape {list(shape)}")
+        n = prod(shape)
+        return Sparse(csr_array((scale.ravel(), np.arange(n), np.arange(n + 1)), shape=(n, n)), shape, shape)
+    if len(shape) != 3:
+        raise BadInput(f"node '{name}' works on [channels, y, x], its input has shape {list(shape)}")
+    if isinstance(node, nir.Conv2d):
+        return _conv(name, node, shape)
+    assert isinstance(node, (nir.SumPool2d, nir.AvgPool2d))
+    kernel, stride, padding = (_pair(v) for v in (node.kernel_size, node.stride, node.padding))
+    value = 1.0 if isinstance(node, nir.SumPool2d) else 1.0 / prod(kernel)
+    return Conv(np.full((shape[0], 1, *kernel), value), shape, stride, padding, groups=shape[0])
+
+
+def _conv(name: str, node: nir.Conv2d, shape: Shape) -> Conv:
+    weight, groups = np.asarray(node.weight, np.float64), int(node.groups)
+    if weight.ndim != 4 or groups < 1 or weight.shape[1] * groups != shape[0] or weight.shape[0] % groups:
+        raise BadInput(
+            f"node '{name}' has weights {list(weight.shape)} in {groups} groups, its input has shape {list(shape)}"
+        )
+    if node.input_shape is not None and _shape(node.input_shape) != shape[1:]:
+        raise BadInput(
+            f"node '{name}' expects {list(_shape(node.input_shape))} pixels, its input has {list(shape[1:])}"
+        )
+    stride, dilation = _pair(node.stride), _pair(node.dilation)
+    if isinstance(node.padding, str):
+        spans = tuple(d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True))
+        if node.padding == "same" and (stride != (1, 1) or any(s % 2 for s in spans)):
+            raise UnsupportedLayer(
+                f"node '{name}' pads 'same' with stride {list(stride)} and spans {list(spans)}; give numbers"
+            )
+        padding = (spans[0] // 2, spans[1] // 2) if node.padding == "same" else (0, 0)
+    else:
+        padding = _pair(node.padding)
+    conv = Conv(weight, shape, stride, padding, dilation, groups)
+    if min(*stride, *dilation) < 1 or min(padding) < 0 or min(conv.output_shape) < 1:
+        raise BadInput(f"node '{name}' has no output: {conv} on {list(shape)}")
+    return conv
+
+
+def _pair(value: object) -> tuple[int, int]:
+    pair = [int(v) for v in np.asarray(value).ravel()]
+    return (pair[0], pair[0]) if len(pair) == 1 else (pair[0], pair[1])
+
+
+def _population(name: str, node: nir.NIRNode, dt_s: float) -> Population:
+    shape = _shape(node.input_type["input"])
+    n = prod(shape)
+
+    def value(field: str) -> F64:
+        return np.asarray(getattr(node, field), np.float64).ravel()
+
+    if isinstance(node, nir.Threshold):
+        return Population(name, shape, np.zeros(n), value("threshold"), np.zeros(n))
+    if isinstance(node, (nir.LIF, nir.LI)):
+        tau, r = value("tau"), value("r")
+        if (tau <= 0).any():
+            raise BadInput(f"node '{name}' has tau {tau.min():g} s; it must be > 0")
+        if (tau < dt_s).any():
+            raise BadInput(
+                f"node '{name}' has tau {tau.min():g} s, shorter than the time step {dt_s:g} s", "lower --dt"
+            )
+        decay, gain = 1.0 - dt_s / tau, r * (dt_s / tau)
+        leak = value("v_leak") * (dt_s / tau)
+    else:
+        decay, gain, leak = np.ones(n), value("r"), np.zeros(n)
+        gain = np.where(np.isclose(gain * dt_s, 1.0, rtol=1e-9), 1.0, gain)  # SpikingJelly's r = 1/dt
+    if (gain <= 0).any():
+        raise UnsupportedLayer(f"node '{name}' has r {gain.min():g}; an input gain must be > 0")
+    if isinstance(node, (nir.LI, nir.I)):
+        threshold = np.full(n, np.inf)
+    else:
+        if np.asarray(node.v_reset).any():
+            raise UnsupportedLayer(
+                f"node '{name}' resets to {np.asarray(node.v_reset).max():g}; only a reset to 0 is lowered"
+            )
+        threshold = value("v_threshold") / gain
+    return Population(name, shape, np.broadcast_to(decay, n).copy(), threshold, leak / gain + np.zeros(n))

@@ -1,0 +1,153 @@
+"""``.nir`` files: written whole or not at all, and walked before anything in them is believed.
+
+A NIR file is HDF5, which can point outside itself, declare more data than it holds and contain itself. Nothing is read
+from a file until every object in it has been looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import h5py
+import nir
+import numpy as np
+
+from snnergy.errors import BadInput
+from snnergy.files import replacing
+
+DT_S = 1e-4
+"""Time step of a file that names none: the one snntorch, SpikingJelly and the NIR paper use."""
+MAX_BYTES = 4 << 30
+MAX_OBJECTS = 200_000
+MAX_DEPTH = 24
+KEY = "snnergy"
+"""Where our provenance sits in the graph's metadata, as one JSON string. The graph is right without it."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the exporter knew and NIR cannot say. Never needed to run the graph.
+
+    dt_s:  seconds per time step; steps: time steps a sample is presented for; input: a data set specification
+    """
+
+    dt_s: float = DT_S
+    steps: int | None = None
+    input: str | None = None
+    scheme: str = "forward Euler"
+    reset: str = "to 0, in the step of the spike"
+    compare: str = "v > v_threshold"
+    model: str | None = None
+    version: str | None = None
+
+
+def provenance(graph: nir.NIRGraph) -> Provenance:
+    """The provenance in the graph's metadata; defaults where another tool wrote the graph."""
+    raw = (graph.metadata or {}).get(KEY)
+    if raw is None:
+        return Provenance()
+    try:
+        known = json.loads(raw if isinstance(raw, str) else raw.decode())
+        found = Provenance(**{k: v for k, v in known.items() if k in Provenance.__dataclass_fields__})
+        usable = (
+            found.dt_s > 0 and math.isfinite(found.dt_s) and (found.steps is None or 0 < int(found.steps) < 1 << 20)
+        )
+    except (TypeError, ValueError, AttributeError, UnicodeDecodeError):
+        raise BadInput("the graph's snnergy metadata is not what this tool writes; remove or mend it") from None
+    if not usable:
+        raise BadInput(
+            f"the graph's snnergy metadata has dt_s {found.dt_s!r} and steps {found.steps!r}; both must be > 0"
+        )
+    return found
+
+
+def write(graph: nir.NIRGraph, path: Path | str, about: Provenance) -> None:
+    """Write the graph and its provenance; a killed run leaves the old file or none."""
+    graph.metadata[KEY] = json.dumps(asdict(about))
+    with replacing(path) as part:
+        nir.write(part, graph)
+
+
+def read(path: Path | str) -> nir.NIRGraph:
+    """Read a ``.nir`` file from anyone. Raises BadInput, in one line, for whatever is wrong with it."""
+    path = Path(path)
+    if not path.exists():
+        raise BadInput(f"no file {path}")
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder, not a .nir file")
+    if not h5py.is_hdf5(path):
+        raise BadInput(f"{path} is not a NIR file: it is not HDF5 or is cut short at the front")
+    try:
+        with h5py.File(path, "r") as file:
+            _walk(path, file)
+            if "node" not in file:
+                raise BadInput(f"{path} is HDF5 but not NIR: it has no group 'node'")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graph = nir.read(path, type_check=False)
+    except BadInput:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise BadInput(f"{path} cannot be read: {_first_line(error)}") from None
+    except Exception as error:  # nir raises whatever its constructors raise
+        raise BadInput(f"{path} is not a NIR graph that nir {nir.version} can read: {_first_line(error)}") from None
+    if not isinstance(graph, nir.NIRGraph):
+        raise BadInput(f"{path} holds a single {type(graph).__name__} node, not a graph")
+    _check_values(path, graph)
+    return graph
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _walk(path: Path, file: h5py.File) -> None:
+    """Visit every object through hard links only, and add up what it declares."""
+    seen: set[int] = set()
+    total = 0
+
+    def visit(group: h5py.Group, depth: int) -> None:
+        nonlocal total
+        if depth > MAX_DEPTH:
+            raise BadInput(f"{path} nests deeper than {MAX_DEPTH} groups; no NIR graph does")
+        for name in group:
+            where = f"{group.name.rstrip('/')}/{name}"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise BadInput(f"{path}: '{where}' is a link to another place; copy the data into the file")
+            item = group[name]
+            address = int(h5py.h5o.get_info(item.id).addr)
+            if address in seen:
+                raise BadInput(f"{path}: '{where}' stands in the file twice; a NIR file holds each object once")
+            seen.add(address)
+            if len(seen) > MAX_OBJECTS:
+                raise BadInput(f"{path} holds more than {MAX_OBJECTS} objects; no NIR graph does")
+            if isinstance(item, h5py.Group):
+                visit(item, depth + 1)
+            elif isinstance(item, h5py.Dataset):
+                if item.external or item.is_virtual:
+                    raise BadInput(f"{path}: '{where}' keeps its data in another file; copy the data into the file")
+                if item.dtype.kind not in "fiubSO" or (
+                    item.dtype.kind == "O" and not h5py.check_string_dtype(item.dtype)
+                ):
+                    raise BadInput(
+                        f"{path}: '{where}' has type {item.dtype}; numbers, booleans and strings are allowed"
+                    )
+                total += int(item.size or 0) * item.dtype.itemsize
+                if total > MAX_BYTES:
+                    raise BadInput(f"{path} declares more than {MAX_BYTES >> 30} GiB of data at '{where}'")
+            else:
+                raise BadInput(f"{path}: '{where}' is neither a group nor a data set")
+
+    visit(file, 0)
+
+
+def _check_values(path: Path, graph: nir.NIRGraph) -> None:
+    for name, node in graph.nodes.items():
+        for field, value in vars(node).items():
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+                count = int((~np.isfinite(value)).sum())
+                raise BadInput(f"{path}: {count} of {value.size} values of '{name}.{field}' are NaN or infinite")

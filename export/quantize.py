@@ -1,0 +1,270 @@
+"""``Net -> QuantNet``: one scale a population, one exponent a projection, and a proof that nothing can overflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, floor, log2, prod
+
+import numpy as np
+
+from snnergy.errors import BadInput, Overflow
+from snnergy.export.maps import Conv, Map, Sparse, weights, with_weights
+from snnergy.export.net import F64, Net, Population, Projection, incoming
+from snnergy.export.quantnet import (
+    BIAS_EXPONENT_LIMIT,
+    BIAS_LIMIT,
+    DECAY_ONE,
+    I64,
+    STATE_LIMIT,
+    STATE_SHIFT,
+    THRESHOLD_LIMIT,
+    QuantNet,
+    QuantPopulation,
+    QuantProjection,
+    QuantSource,
+    verify,
+)
+
+START_SCALE = float(1 << 16)
+"""First scale tried where only graded inputs feed a population and nothing else sets one."""
+ACCUMULATOR_LIMIT = (1 << 31) - 1
+"""Largest sum of weights before the exponent is applied, in the engines and in Lava: int32."""
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """What quantisation did to one population; weight_rms, bias, threshold, decay: relative to the largest value."""
+
+    population: str
+    scale: float
+    weight_rms: float
+    bias: float
+    threshold: float
+    decay: float
+
+
+def quantize(net: Net, steps: int, *, weight_bits: int = 8, input_bits: int = 8, input_max: float = 1.0) -> QuantNet:
+    """Post-training quantisation with per-projection exponents.
+
+    steps:     steps between two resets, for which the proof holds
+    input_max: the real value that the largest input integer stands for
+
+    For each population the scale starts where the projection with the smallest weights uses all its bits, and is halved
+    until interval analysis shows that current, membrane, threshold and bias stay inside their registers (``_fits``).
+    A memoryless population whose weights are small integers keeps them as they are: gates and ORs stay exact.
+    Raises Overflow where no scale of at least one weight unit fits.
+    """
+    if not 2 <= weight_bits <= 8:
+        raise BadInput(f"weight bits {weight_bits}: 2 to 8 are possible, the sign included")
+    if not 1 <= input_bits <= 8:
+        raise BadInput(f"input bits {input_bits}: 1 to 8 are possible")
+    sources = tuple(QuantSource(s.name, s.shape, input_bits, ((1 << input_bits) - 1) / input_max) for s in net.sources)
+    graded = {s.name: s for s in sources}
+    feeds = incoming(net.projections)
+    populations: list[QuantPopulation] = []
+    quantised: dict[int, QuantProjection] = {}
+    lossy: list[str] = []
+    for p in net.populations:
+        edges = feeds.get(p.name, [])
+        population, maps = _population(p, edges, graded, steps, weight_bits)
+        populations.append(population)
+        quantised.update({id(e): q for e, q in zip(edges, maps, strict=True)})
+        lossy += _losses(p, population)
+    projections = tuple(quantised[id(e)] for e in net.projections)
+    result = QuantNet(sources, tuple(populations), projections, net.outputs, net.dt_s, steps, weight_bits, tuple(lossy))
+    verify(result)
+    return result
+
+
+def layer_errors(net: Net, quant: QuantNet) -> tuple[LayerError, ...]:
+    """The relative error of every parameter of every population, by comparison of the two networks."""
+    feeds, integer = incoming(net.projections), incoming(quant.projections)
+    gain = {s.name: s.scale for s in quant.sources}
+    rows: list[LayerError] = []
+    for p, q in zip(net.populations, quant.populations, strict=True):
+        wrong = total = 0.0
+        for e, i in zip(feeds.get(p.name, ()), integer.get(p.name, ()), strict=True):
+            real = weights(e.map).astype(np.float64)
+            back = weights(i.map) * 2.0**i.exponent / q.scale * gain.get(e.source, 1.0)
+            wrong += float(((real - back) ** 2).sum())
+            total += float((real**2).sum())
+        rows.append(
+            LayerError(
+                p.name,
+                q.scale,
+                (wrong / total) ** 0.5 if total else 0.0,
+                _relative(p.bias, q.bias / (1 << STATE_SHIFT) / q.scale),
+                _relative(p.threshold, q.threshold / q.scale) if p.spiking and not _is_exact(p, q) else 0.0,
+                float(abs(p.decay - (1 - q.decay / DECAY_ONE)).max()) if not q.memoryless else 0.0,
+            )
+        )
+    return tuple(rows)
+
+
+def _is_exact(p: Population, q: QuantPopulation) -> bool:
+    return q.memoryless and q.scale == 1.0 and not p.bias.any()
+
+
+def _relative(real: F64, back: F64) -> float:
+    largest = float(abs(real).max(initial=0.0))
+    return float(abs(real - back).max()) / largest if largest else 0.0
+
+
+def _losses(p: Population, q: QuantPopulation) -> list[str]:
+    lines: list[str] = []
+    if not q.memoryless and (1 - q.decay / DECAY_ONE != p.decay).any():
+        lines.append(f"{p.name}: decay {p.decay.max():.6g} becomes {1 - q.decay.min() / DECAY_ONE:.6g} (12 bits)")
+    if q.memoryless and (q.decay == DECAY_ONE).any():
+        lines.append(f"{p.name}: memoryless beyond the 12-bit decay register; exact in simulation, not on a chip")
+    if len(set(q.decay.tolist())) > 1 or (q.spiking and len(set(q.threshold.tolist())) > 1):
+        lines.append(f"{p.name}: per-neuron decay or threshold; a Loihi core holds one of each per neuron group")
+    return lines
+
+
+def _population(
+    p: Population, edges: list[Projection], graded: dict[str, QuantSource], steps: int, bits: int
+) -> tuple[QuantPopulation, list[QuantProjection]]:
+    if _stays_integer(p, edges, graded, bits):
+        exact = _attempt(p, edges, graded, steps, bits, 1.0, np.floor)
+        if exact is not None:
+            return exact
+    largest = {id(e): float(abs(weights(e.map)).max(initial=0.0)) for e in edges}
+    binary = [largest[id(e)] for e in edges if e.source not in graded and largest[id(e)] > 0]
+    scale = ((1 << (bits - 1)) - 1) / min(binary) if binary else START_SCALE
+    while scale * max([*largest.values(), abs(p.bias).max(initial=0.0), 1e-12]) >= 1.0:
+        fitted = _attempt(p, edges, graded, steps, bits, _whole_threshold(p, scale), np.rint)
+        if fitted is not None:
+            return fitted
+        scale /= 2
+    raise Overflow(
+        f"population '{p.name}' fits no scale: its inputs can outweigh the {STATE_LIMIT.bit_length() + 1}-bit membrane",
+        "lower its fan-in, or train with smaller weights relative to the threshold",
+    )
+
+
+def _stays_integer(p: Population, edges: list[Projection], graded: dict[str, QuantSource], bits: int) -> bool:
+    """A memoryless population of small integer weights on binary spikes needs no scaling."""
+    limit = (1 << (bits - 1)) - 1
+    integer = all(np.array_equal(weights(e.map), np.rint(weights(e.map))) for e in edges)
+    small = all(abs(weights(e.map)).max(initial=0.0) <= limit for e in edges)
+    binary = not any(e.source in graded for e in edges)
+    return bool(p.spiking and not p.decay.any() and not p.bias.any() and (p.threshold >= 0).all()) and (
+        integer and small and binary
+    )
+
+
+def _whole_threshold(p: Population, scale: float) -> float:
+    """The scale at or just below ``scale`` that makes a shared threshold a whole number."""
+    if not p.spiking:
+        return scale
+    threshold = float(p.threshold.max())
+    if threshold <= 0 or threshold * scale < 1 or (p.threshold != threshold).any():
+        return scale
+    return floor(threshold * scale) / threshold
+
+
+def _attempt(
+    p: Population,
+    edges: list[Projection],
+    graded: dict[str, QuantSource],
+    steps: int,
+    bits: int,
+    scale: float,
+    round_threshold: np.ufunc,
+) -> tuple[QuantPopulation, list[QuantProjection]] | None:
+    """The population at this scale, or None where a register could overflow."""
+    limit = (1 << (bits - 1)) - 1
+    projections: list[QuantProjection] = []
+    low = high = np.zeros(prod(p.shape), np.int64)
+    for e in edges:
+        source = graded.get(e.source)
+        unit = scale / source.scale if source else scale
+        peak = float(abs(weights(e.map)).max(initial=0.0)) * unit
+        exponent = ceil(log2(peak / limit)) if peak > 0 else 0
+        if source is None:
+            exponent = max(exponent, 0)
+        integer = with_weights(e.map, lambda w, f=unit / 2.0**exponent: np.rint(w * f).astype(np.int8))
+        projections.append(QuantProjection(e.source, e.target, integer, exponent))
+        least, most = reach(integer, (1 << source.bits) - 1 if source else 1)
+        if max(-least.min(initial=0), most.max(initial=0)) > ACCUMULATOR_LIMIT:
+            return None
+        low, high = low + _shift(least, exponent), high + _shift(most, exponent)
+    low, high = low << STATE_SHIFT, high << STATE_SHIFT
+    bias = _bias(p.bias * (scale * (1 << STATE_SHIFT)))
+    if p.spiking:
+        threshold = round_threshold(p.threshold * scale).astype(np.int64)
+    else:
+        threshold = np.full(prod(p.shape), THRESHOLD_LIMIT, np.int64)
+    if bias is None or threshold.max() > THRESHOLD_LIMIT or threshold.min() < 0:
+        return None
+    mantissa, exponent = bias
+    decay = np.rint((1.0 - p.decay) * DECAY_ONE).astype(np.int64)
+    population = QuantPopulation(p.name, p.shape, decay, threshold, mantissa, exponent, p.spiking, scale)
+    if not _fits(population, low, high, steps):
+        return None
+    return _with_short_decay(population, low, high), projections
+
+
+def _bias(membrane_units: F64) -> tuple[I64, int] | None:
+    """Mantissa and the smallest exponent that holds every bias, or None."""
+    for exponent in range(BIAS_EXPONENT_LIMIT + 1):
+        mantissa = np.rint(membrane_units / (1 << exponent))
+        if abs(mantissa).max(initial=0) <= BIAS_LIMIT:
+            return mantissa.astype(np.int64), exponent
+    return None
+
+
+def _shift(values: I64, exponent: int) -> I64:
+    return values << exponent if exponent >= 0 else values >> -exponent
+
+
+def reach(linear: Map, most: int) -> tuple[I64, I64]:
+    """Lowest and highest sum each output can receive from inputs in 0 .. most: int64[n_out] each.
+
+    The sums of the negative and of the positive weights of a row. A convolution is bounded by its kernel, padding
+    ignored: a bound, and tight away from the border.
+    """
+    w = weights(linear).astype(np.int64)
+    if isinstance(linear, Sparse):
+        rows = np.repeat(np.arange(linear.weight.shape[0]), np.diff(linear.weight.indptr))
+        n = prod(linear.output_shape)
+        negative = np.bincount(rows, np.minimum(w, 0), n).astype(np.int64)
+        positive = np.bincount(rows, np.maximum(w, 0), n).astype(np.int64)
+    else:
+        axes = tuple(range(1, w.ndim))
+        negative, positive = np.minimum(w, 0).sum(axis=axes), np.maximum(w, 0).sum(axis=axes)
+        if isinstance(linear, Conv):
+            area = prod(linear.output_shape[1:])
+            negative, positive = np.repeat(negative, area), np.repeat(positive, area)
+    return negative * most, positive * most
+
+
+def _fits(p: QuantPopulation, low: I64, high: I64, steps: int) -> bool:
+    """Interval analysis of one population over ``steps`` steps from rest.
+
+    The current never leaves the 24-bit register, so it cannot wrap; the membrane never leaves it, so it cannot
+    saturate; a readout never passes its threshold, so it cannot fire. With k = 4096 - decay, truncation toward zero can
+    only shrink a magnitude, ``|trunc(v k / 4096)| <= |v| k / 4096``: the bounds use the product, rounded outward.
+    """
+    if max(-low.min(initial=0), high.max(initial=0)) > STATE_LIMIT:
+        return False
+    keep = DECAY_ONE - p.decay
+    top, bottom = np.zeros_like(low), np.zeros_like(low)
+    ceiling = p.threshold << STATE_SHIFT
+    for _ in range(steps):
+        rest = np.minimum(top, ceiling) if p.spiking else top
+        top = -((-np.maximum(rest, 0) * keep) // DECAY_ONE) + high + p.bias
+        bottom = (np.minimum(bottom, 0) * keep) // DECAY_ONE + low + p.bias
+    limit = np.full_like(ceiling, STATE_LIMIT) if p.spiking else ceiling
+    return bool((top <= limit).all() and (bottom >= -STATE_LIMIT).all())
+
+
+def _with_short_decay(p: QuantPopulation, low: I64, high: I64) -> QuantPopulation:
+    """A memoryless population with the largest decay a 12-bit register holds, where that provably forgets all the same.
+
+    4095 keeps ``v / 4096``, which truncates to 0 for every sub-threshold ``|v| < 4096``.
+    """
+    rests = np.maximum(-(low + p.bias), np.minimum(high + p.bias, p.threshold << STATE_SHIFT))
+    if not (p.decay == DECAY_ONE).all() or not p.spiking or (rests >= DECAY_ONE).any():
+        return p
+    return replace(p, decay=np.full_like(p.decay, DECAY_ONE - 1))
