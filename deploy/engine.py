@@ -7,7 +7,7 @@ makes hardware with one step per synapse give the same trains. Results do not de
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
@@ -40,7 +40,7 @@ class _Synapses:
 
 def run(
     net: QuantNet,
-    inputs: dict[str, NDArray[np.int32]],
+    inputs: Mapping[str, NDArray[Any]],
     *,
     record: tuple[str, ...] = (),
     threads: int | None = None,
@@ -81,7 +81,7 @@ def run(
     )
 
 
-def train(net: QuantNet, name: str, inputs: dict[str, NDArray[np.int32]]) -> U8:
+def train(net: QuantNet, name: str, inputs: Mapping[str, NDArray[Any]]) -> U8:
     """The checked input of one source: uint8[samples, 1 or steps, n]; one step stands for all."""
     source = next(s for s in net.sources if s.name == name)
     if name not in inputs:

@@ -79,12 +79,14 @@ def destinations(
 
     slices, cores: population -> its slices, and the core of each
     """
-    total = csr_array((size, core_count), dtype=np.int64)
+    rows, columns = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for e in net.projections:
         if e.source == node:
-            reach = table(e.map, slices[e.target]).tocoo()
-            columns = np.asarray(cores[e.target], np.int64)[reach.col]
-            total = total + coo_array((reach.data, (reach.row, columns)), shape=total.shape).tocsr()
-    total.sum_duplicates()
-    total.data[:] = 1
-    return total
+            for neurons, core in zip(slices[e.target], cores[e.target], strict=True):
+                rows.append(fan_in(e.map, neurons).sources)
+                columns.append(np.full(rows[-1].size, core))
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    sent = coo_array((np.ones(row.size, np.int64), (row, column)), shape=(size, core_count)).tocsr()
+    sent.sum_duplicates()
+    sent.data[:] = 1
+    return sent

@@ -1,4 +1,4 @@
-"""What a slice of neurons takes of a core, and whether a network can fit a chip at all: one row a population and limit."""
+"""What a slice of neurons takes of a core, and whether a network can fit a chip: one row a population and limit."""
 
 from __future__ import annotations
 

@@ -85,8 +85,11 @@ def _scan(
 ) -> None:
     """The membrane over all steps of each sample; see ``export.quantnet`` for the step.
 
-    current: int32[samples, steps, n], weight units;  keep: int64[n], 4096 - decay
-    ceiling, bias: int64[n], membrane units;  out: uint8[samples, steps, n];  final: int64[samples, n], membrane of a readout or number of spikes
+    current:        int32[samples, steps, n], weight units
+    keep:           int64[n], 4096 - decay
+    ceiling, bias:  int64[n], membrane units
+    out:            uint8[samples, steps, n]
+    final:          int64[samples, n], membrane of a readout or number of spikes
     spikes, active: int64[steps, n], added to
     """
     samples, steps, n = current.shape

@@ -1,7 +1,8 @@
 """Runs a ``QuantNet`` on Lava's own fixed-point process models, for the spikes that Loihi would give.
 
-Only stock models: a source is an ``io.source.RingBuffer``, a population a ``LIFReset``, a projection a ``Sparse`` (Lava's
-``Conv`` ignores the weight exponent), and for a delay there is one own process. Samples follow one another without a gap, one for every ``net.steps`` time steps; each population is reset when the next sample reaches its depth.
+A source is a stock ``io.source.RingBuffer``, a population a ``LIFReset``, a projection a ``Sparse`` (``Conv`` ignores
+the weight exponent), a delay a process of ours. Samples follow one another without a gap, one for every ``net.steps``
+time steps; each population is reset when the next sample reaches its depth.
 
 Lava's mixed-sign weights are even, so ``W << exponent`` is passed as ``2 * W`` with ``weight_exp = exponent - 1``:
 ``2a >> (1 - e) = a >> -e`` for ``e <= 0`` and ``2a << (e - 1) = a << e`` above, both exact.
@@ -11,13 +12,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import chain, pairwise
 from math import prod
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, set_start_method
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,8 +32,8 @@ from scipy.sparse import csr_matrix
 from snnergy.deploy import lava_compat
 from snnergy.deploy.activity import Activity, Run
 from snnergy.deploy.lava_in_process import InProcess, no_trace
-from snnergy.deploy.schedule import Schedule
-from snnergy.errors import BadInput, DoesNotFit, SnnergyError, Stuck
+from snnergy.deploy.schedule import Schedule, verify
+from snnergy.errors import BadInput, DoesNotFit, Stuck
 from snnergy.export.quantnet import QuantNet
 
 if TYPE_CHECKING:
@@ -36,7 +41,6 @@ if TYPE_CHECKING:
     from lava.magma.core.process.process import AbstractProcess
 
 I64 = NDArray[np.int64]
-Inputs = dict[str, NDArray[np.integer]]
 Progress = Callable[[int, int], None]
 Runtime = Literal["in-process", "multiprocess"]
 
@@ -51,7 +55,7 @@ GRACE_S = 10.0
 
 def run(
     net: QuantNet,
-    inputs: Inputs,
+    inputs: Mapping[str, NDArray[Any]],
     schedule: Schedule,
     *,
     record: tuple[str, ...] = (),
@@ -97,34 +101,22 @@ class _Job:
         return self.samples * self.net.steps + max(self.schedule.depth.values())
 
 
-def _trains(net: QuantNet, inputs: Inputs) -> dict[str, NDArray[np.int32]]:
-    """Every input as int32[samples, steps, n], checked against its source."""
-    names = {s.name for s in net.sources}
-    if set(inputs) != names:
-        raise BadInput(f"inputs for {sorted(inputs)} given, the network's sources are {sorted(names)}")
-    trains: dict[str, NDArray[np.int32]] = {}
-    for s in net.sources:
-        x = np.asarray(inputs[s.name])
-        if not np.issubdtype(x.dtype, np.integer):
-            raise BadInput(f"input '{s.name}' is {x.dtype}, not integers; QuantNet.encode makes them")
-        if x.shape[1:] == s.shape:
-            x = np.repeat(x[:, None], net.steps, axis=1)
-        if x.shape[1:] != (net.steps, *s.shape):
-            raise BadInput(
-                f"input '{s.name}' has shape {list(x.shape)}, allowed are [samples, {_list(s.shape)}] and "
-                f"[samples, {net.steps}, {_list(s.shape)}]"
-            )
-        if x.size and (x.min() < 0 or x.max() >= 1 << s.bits):
-            raise BadInput(f"input '{s.name}' spans {x.min()}..{x.max()}, its {s.bits} bits hold 0..{(1 << s.bits) - 1}")
-        trains[s.name] = x.reshape(len(x), net.steps, -1).astype(np.int32)
-    lengths = {name: len(x) for name, x in trains.items()}
-    if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        raise BadInput(f"every source needs the same number of samples, at least one; given: {lengths}")
-    return trains
+def _trains(net: QuantNet, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int32]]:
+    """Every input as int32[samples, steps, n], under the checks of the native engine."""
+    from snnergy.deploy import engine  # numba, which the child of the multiprocess runtime can do without
+
+    shown = {s.name: engine.train(net, s.name, inputs).astype(np.int32) for s in net.sources}
+    samples = {name: len(x) for name, x in shown.items()}
+    if len(set(samples.values())) != 1:
+        raise BadInput(
+            "the inputs differ in their number of samples: " + ", ".join(f"{k} {n}" for k, n in samples.items())
+        )
+    return {name: np.repeat(x, net.steps // x.shape[1], axis=1) for name, x in shown.items()}
 
 
 def _check(net: QuantNet, schedule: Schedule, record: tuple[str, ...]) -> None:
     """Refuse what Lava's models would compute wrongly or hang on."""
+    verify(net, schedule)
     unknown = set(record) - {p.name for p in net.populations}
     if unknown:
         raise BadInput(f"no population named '{min(unknown)}' to record")
@@ -132,15 +124,10 @@ def _check(net: QuantNet, schedule: Schedule, record: tuple[str, ...]) -> None:
     if longest > MAX_DELAY:
         raise DoesNotFit(f"a projection needs a delay of {longest} steps, Lava's synapses have at most {MAX_DELAY}")
     bits = {s.name: s.bits for s in net.sources}
-    for e, delay in zip(net.projections, schedule.delays, strict=True):
-        assert delay == schedule.depth[e.target] - schedule.depth[e.source] - 1 >= 0, f"{e.source} -> {e.target}"
+    for e in (e for e in net.projections if e.source in bits):
         row = abs(e.map.matrix().astype(np.int64)).sum(axis=1)
-        if e.source in bits and row.size and 2 * int(row.max()) * ((1 << bits[e.source]) - 1) >= 1 << 31:
+        if 2 * int(row.max()) * ((1 << bits[e.source]) - 1) >= 1 << 31:
             raise DoesNotFit(f"projection {e.source} -> {e.target}: graded sums exceed the 32 bits Lava adds them in")
-
-
-def _list(shape: tuple[int, ...]) -> str:
-    return ", ".join(map(str, shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,5 +317,157 @@ def _run_in_process(job: _Job, time_limit_s: float | None, progress: Progress | 
     return tally.run()
 
 
-def _run_in_child(job, limit, progress):
-    raise NotImplementedError
+def _run_in_child(job: _Job, time_limit_s: float, progress: Progress | None) -> Run:
+    """Lava's own runtime in a child with a session of its own, so that whatever hangs there can be ended."""
+    import resource  # not on Windows, where Lava's runtime does not work either
+
+    handles = _handles(job)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and handles > hard:
+        raise BadInput(
+            f"Lava's multiprocess runtime needs about {handles} file handles for this network, the limit is {hard}",
+            help="use the in-process runtime, which needs none, or raise the limit",
+        )
+    context = get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(there, job, time_limit_s, handles))
+    child.start()
+    there.close()
+    limit = time.monotonic() + time_limit_s + GRACE_S
+    done = 0
+    try:
+        while here.poll(max(0.0, limit - time.monotonic())):
+            message = here.recv()
+            if isinstance(message, Run):
+                return message
+            if isinstance(message, TimeoutError):
+                break
+            if isinstance(message, Exception):
+                raise message
+            done = message
+            if progress is not None:
+                progress(done, job.samples)
+        raise Stuck(
+            f"Lava's multiprocess runtime had run {done} of {job.samples} samples after its {time_limit_s:g} s",
+            help="the in-process runtime is faster, and names the ports where a network waits for ever",
+        )
+    except EOFError:
+        raise RuntimeError(f"the child that ran Lava ended with exit code {child.exitcode} and no result") from None
+    finally:
+        here.close()
+        _end(child)
+
+
+def _handles(job: _Job) -> int:
+    """File handles that Lava's runtime opens at once: about 14 per process model, measured on 13 to 57 of them."""
+    net, delays = job.net, job.schedule.delays
+    lines = {(e.source, delay) for e, delay in zip(net.projections, delays, strict=True) if delay}
+    return 15 * (len(net.sources) + len(net.populations) + len(net.projections) + len(lines)) + 32
+
+
+def _end(child: Any) -> None:
+    """End the child and all that it forked: politely first, so that it can remove its shared memory."""
+    child.join(1.0)
+    if child.is_alive():
+        child.terminate()
+        child.join(GRACE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.kill()
+    child.join()
+    child.close()
+
+
+def _child(there: Any, job: _Job, time_limit_s: float, handles: int) -> None:
+    """Sends numbers of samples done, then a Run or the exception that ended it."""
+    import resource
+
+    os.setsid()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    set_start_method("fork", force=True)  # as Lava expects, with semaphores that need no clean-up
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, handles), hard))
+    silent = os.open(os.devnull, os.O_WRONLY)  # Lava prints; our standard output carries results only
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    try:
+        there.send(_run_multiprocess(job, time.monotonic() + time_limit_s, there.send))
+    except Exception as error:
+        there.send(error)
+    finally:
+        os._exit(0)  # Lava's destructors may wait for processes that are gone
+
+
+def _run_multiprocess(job: _Job, limit: float, progress: Callable[[int], None]) -> Run:
+    """Spikes and currents come through Lava's external pipes, a segment at a time; membranes by ``Var.get``."""
+    warnings.simplefilter("ignore")
+    lava_compat.activate()
+    network, tally = _build(job), _Tally(job)
+    last = job.hardware_steps - 1
+    stops = {s for s in range(last) if any(tally.reads(name, s) for name in network.neurons) or tally.done(s)}
+    segments = list(pairwise([-1, *sorted(stops), last]))
+    pipes: dict[str, list[Any]] = {
+        name: [neuron.s_out, *(s.a_out for s in network.synapses[name])]  # pyright: ignore
+        for name, neuron in network.neurons.items()
+    }
+    for port in chain(*pipes.values()):
+        port.flag_external_pipe(buffer_size=max(stop - start for start, stop in segments))
+    first: Any = next(iter(network.models))
+    try:
+        first.create_runtime(network.run_config())
+        apart = [process.name for process in network.models if not process.is_compiled]
+        if apart:
+            raise BadInput(
+                f"'{apart[0]}' is joined to '{first.name}' by no projection",
+                help="the in-process runtime runs such networks",
+            )
+        for start, stop in segments:
+            _advance(first, stop - start, limit)
+            for step in range(start + 1, stop + 1):
+                for name, ports in pipes.items():
+                    spikes, *currents = [port.external_pipe_csp_recv_port.recv() for port in ports]
+                    tally.add(name, step, spikes, sum(currents, np.zeros(1, np.int64)))
+            for name, neuron in network.neurons.items():
+                if tally.reads(name, stop):
+                    tally.read(name, stop, neuron.v.get())  # pyright: ignore
+            if done := tally.done(stop):
+                progress(done)
+        first.stop()
+        return tally.run()
+    except BaseException:
+        _abandon(first.runtime)
+        raise
+
+
+def _advance(process: Any, steps: int, limit: float) -> None:
+    """Run some steps, watching Lava's OS processes: where one fails, Lava itself would wait for ever."""
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.runtime.mgmt_token_enums import MGMT_RESPONSE, enum_equal
+
+    runtime = process.runtime
+    actors = runtime._messaging_infrastructure.actors
+    names = [p.name for p in runtime._executable.proc_builders] + ["Lava's runtime service"]
+    process.run(condition=RunSteps(num_steps=steps, blocking=False))
+    answers = runtime.service_to_runtime
+    while not all(port.probe() and enum_equal(port.peek(), MGMT_RESPONSE.DONE) for port in answers):
+        ends = connection.wait([end for actor in actors for end in (actor._pconn, actor.sentinel)], timeout=0.001)
+        for name, actor in zip(names, actors, strict=True):
+            if actor._pconn in ends and actor.exception is not None:
+                error, trace = actor.exception
+                failure = RuntimeError(f"Lava process '{name}' failed with {type(error).__name__}: {error}")
+                failure.add_note(trace)
+                raise failure
+            if actor.sentinel in ends and actor._pconn not in ends:
+                raise RuntimeError(f"Lava process '{name}' was ended from outside, as when memory runs out")
+        if time.monotonic() > limit:
+            raise TimeoutError
+    process.wait()
+
+
+def _abandon(runtime: Any) -> None:
+    """End Lava's OS processes and remove their shared memory; ``stop()`` would wait for those that hang."""
+    infrastructure = runtime and runtime._messaging_infrastructure
+    if infrastructure:
+        for actor in infrastructure.actors:
+            actor.kill()
+        infrastructure.smm.shutdown()

@@ -32,7 +32,7 @@ Tap = Callable[[Array], None]
 
 @contextmanager
 def no_trace() -> Iterator[None]:
-    """Take back what making a Lava process leaves behind: a handler on the root logger and an entry in a global list."""
+    """Take back what making Lava processes leaves behind: handlers on the root logger, entries in a global list."""
     lava_compat.activate()
     from lava.magma.core.process.process import ProcessServer
 

@@ -15,7 +15,7 @@ ENTRY = (0, 0)
 
 
 def routers(chip: ChipLimits) -> I64:
-    """int64[cores, 2], the x and y of every core slot of a chip; slots fill routers in snake order, so neighbours touch."""
+    """int64[cores, 2], the x and y of every core of a chip; cores fill routers in snake order, so neighbours touch."""
     width, height = chip.mesh_width.whole, chip.mesh_height.whole
     seats = [
         (x if y % 2 == 0 else width - 1 - x, y)
@@ -32,8 +32,8 @@ def seat(traffic: F64, entering: F64, chip_of: I64, chip: ChipLimits, rounds: in
     traffic:  float64[cores, cores], messages between cores; entering: float64[cores], messages from the input
     chip_of:  int64[cores], ascending
 
-    Minimises ``sum messages * Manhattan distance`` one chip at a time, the others held, ``rounds`` times over; chips sit
-    in a row from west to east (assumed). No randomness: the same network gets the same seats.
+    Minimises ``sum messages * Manhattan distance`` one chip at a time, the others held, ``rounds`` times over; chips
+    sit in a row from west to east (assumed). No randomness: the same network gets the same seats.
     """
     spots = routers(chip)
     assert len(spots) >= np.bincount(chip_of).max(initial=0), "more cores than seats"
@@ -43,7 +43,7 @@ def seat(traffic: F64, entering: F64, chip_of: I64, chip: ChipLimits, rounds: in
     for _ in range(rounds if chip_of.size and chip_of[-1] > 0 else 1):
         for c in range(int(chip_of.max(initial=-1)) + 1):
             mine, others = np.flatnonzero(chip_of == c), np.flatnonzero(chip_of != c)
-            here = spots + [c * chip.mesh_width.whole, 0]
+            here = spots + np.array([c * chip.mesh_width.whole, 0])
             there = spots[slot[others]] + np.stack([chip_of[others] * chip.mesh_width.whole, 0 * others], axis=1)
             pull = both[np.ix_(mine, others)] @ _distance(there, here)
             pull += entering[mine, None] * _distance(np.array([ENTRY]), here)

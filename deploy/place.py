@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import ceil, prod
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,14 @@ from snnergy.deploy.mesh import routers, seat
 from snnergy.deploy.placement import Core, Placement, Slice
 from snnergy.deploy.schedule import Schedule
 from snnergy.errors import DoesNotFit
-from snnergy.export.net import incoming
+from snnergy.export.net import incoming, order
 from snnergy.export.quantnet import QuantNet, QuantPopulation
 from snnergy.hardware_profiles import Profile
 
 __all__ = ["FitReport", "FitRow", "check", "place"]
 
 I64 = NDArray[np.int64]
+_T = TypeVar("_T")
 
 
 @dataclass(eq=False)
@@ -71,20 +73,23 @@ def place(net: QuantNet, schedule: Schedule, profile: Profile, chips: int | None
     """
     most = chips or profile.chip.chips_max.whole
     _refuse_walls(check(net, profile, schedule, most), profile)
-    have = {name: most for name in LIMITS if (most := limit(profile.core, name)) is not None}
+    have = {name: bound for name in LIMITS if (bound := limit(profile.core, name)) is not None}
+    tightest: dict[str, str] = {}
     filling: list[_Filling] = []
     slices: dict[str, list[I64]] = {}
     cores: dict[str, list[int]] = {}
-    for p in reversed(net.populations):
+    for p in reversed(order(net.populations, net.projections)):
         sent = destinations(net, p.name, prod(p.shape), slices, cores, len(filling))
-        for tile in _cut(p, _measure(p, net, schedule, profile, sent), have, profile):
+        tiles = _cut(p, _measure(p, net, schedule, profile, sent), have, profile)
+        tightest[p.name] = max(have, key=lambda name: max(t.usage[name] for t in tiles) / have[name])
+        for tile in tiles:
             index, usage = _first_with_room(filling, tile, have)
             filling[index].add(tile, usage)
             slices.setdefault(p.name, []).append(tile.slice.neurons)
             cores.setdefault(p.name, []).append(index)
     per_chip = profile.chip.cores.whole
     if len(filling) > most * per_chip:
-        raise DoesNotFit(_too_many(cores, slices, len(filling), most, profile))
+        raise DoesNotFit(_too_many(cores, tightest, len(filling), most, profile))
     return _seat(net, profile, filling[::-1], max(1, ceil(len(filling) / per_chip)))
 
 
@@ -140,16 +145,12 @@ def _cut(p: QuantPopulation, measure: Callable[[I64], _Tile], have: dict[str, in
         return tiles
 
     few = ceil(prod(p.shape) / have["neurons"])
-    k = _least(1 if h * w > 1 else few, c, lambda k: fitting((k, 1, 1), pixel=True) is not None)
-    while k is not None and k <= c:
-        for rows in (True, False):
-            low, top = (ceil(few / k), h) if rows else (1, w)
-            parts = _least(low, top, lambda n: fitting((k, n, 1) if rows else (k, h, n)) is not None)  # noqa: B023
-            if parts is not None:
-                tiles = fitting((k, parts, 1) if rows else (k, h, parts))
-                assert tiles is not None
-                return tiles
-        k += 1
+    fewest = _least(1 if h * w > 1 else few, c, lambda k: k if fitting((k, 1, 1), pixel=True) else None)
+    for k in range(fewest or c, c + 1):
+        tiles = _least(ceil(few / k), h, lambda n: fitting((k, n, 1)))  # noqa: B023
+        tiles = tiles or _least(1, w, lambda n: fitting((k, h, n)))  # noqa: B023
+        if tiles:
+            return tiles
     tile = measure(np.zeros(1, np.int64))
     name = max(have, key=lambda name: tile.usage[name] / max(have[name], 1))
     raise DoesNotFit(_wall(p.name, name, tile.usage[name], have[name], profile))
@@ -166,18 +167,21 @@ def _tiles(shape: tuple[int, int, int], parts: tuple[int, int, int], pixel: bool
                 yield ((channels[:, None, None] * h + rows[:, None]) * w + columns).ravel()
 
 
-def _least(low: int, high: int, good: Callable[[int], bool]) -> int | None:
-    """The least n in low .. high that is good, found by doubling and halving; None where high itself is not."""
+def _least(low: int, high: int, attempt: Callable[[int], _T | None]) -> _T | None:
+    """``attempt(n)`` for the least n in low .. high that succeeds, by doubling and halving; None where high fails."""
     low, step = min(max(low, 1), high), 1
     top = low
-    while not good(top):
+    while not (best := attempt(top)):
         if top == high:
             return None
         low, top, step = top + 1, min(top + step, high), 2 * step
     while low < top:
         middle = (low + top) // 2
-        low, top = (low, middle) if good(middle) else (middle + 1, top)
-    return top
+        if found := attempt(middle):
+            best, top = found, middle
+        else:
+            low = middle + 1
+    return best
 
 
 def _seat(net: QuantNet, profile: Profile, filling: list[_Filling], chips: int) -> Placement:
@@ -226,18 +230,10 @@ def _wall(owner: str, name: str, need: int, have: int, profile: Profile) -> str:
     return f"{says.get(name, one)}: {ADVICE[name]}"
 
 
-def _too_many(
-    cores: dict[str, list[int]], slices: dict[str, list[I64]], need: int, chips: int, profile: Profile
-) -> str:
+def _too_many(cores: dict[str, list[int]], tightest: dict[str, str], need: int, chips: int, profile: Profile) -> str:
     largest = max(cores, key=lambda name: len(cores[name]))
-    count = len(cores[largest])
     have = f"{profile.name} has" if chips == 1 else f"{chips} chips of {profile.name} have"
-    cause = (
-        "neurons"
-        if sum(s.size for s in slices[largest]) > (count - 1) * profile.core.neurons.whole
-        else "synapse_bytes"
-    )
     return (
-        f"the network needs {need:,} cores, {have} {chips * profile.chip.cores.whole:,}; "
-        f"the largest is layer '{largest}' with {count:,} cores: {ADVICE[cause]}"
+        f"the network needs {need:,} cores, {have} {chips * profile.chip.cores.whole:,}; the largest is "
+        f"layer '{largest}' with {len(cores[largest]):,} cores: {ADVICE[tightest[largest]]}"
     )

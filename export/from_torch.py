@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx, nn
+from torch.fx.node import map_arg
+from torch.fx.proxy import TraceError
 
 from snnergy import attention, model, neurons
 from snnergy.errors import BadInput, UnsupportedLayer
@@ -79,7 +81,7 @@ def to_nir(module: nn.Module, inputs: dict[str, Shape], dt_s: float, steps: int)
     traced = _trace(module)
     values: dict[fx.Node, Any] = {}
     for node in traced.nodes:
-        args = fx.node.map_arg(node.args, values.__getitem__)
+        args = map_arg(node.args, values.__getitem__)
         name = str(node.target).replace(".", "_")
         if node.op == "placeholder":
             if not node.users:
@@ -142,7 +144,7 @@ class _Tracer(fx.Tracer):
 def _trace(module: nn.Module) -> fx.Graph:
     try:
         return _Tracer().trace(module)
-    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
+    except (TraceError, TypeError, RuntimeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnsupportedLayer(f"{type(module).__name__} cannot be traced: {first}") from None
 
@@ -268,9 +270,9 @@ def _threshold(shape: Shape, value: float) -> nir.Threshold:
 
 def _or_pool(graph: _Graph, name: str, layer: neurons.OrPool, _steps: int, x: Value) -> Value:
     source, shape = _binary(name, x), _spikes(name, x).shape
-    kernel, stride, padding = (np.array([v, v]) for v in (layer.kernel, layer.stride, layer.padding))
-    out = Conv(np.empty((shape[0], 1, *kernel)), shape, *((int(v[0]),) * 2 for v in (stride, padding))).output_shape
-    pooled = graph.node(f"{name}_w0", nir.SumPool2d(kernel, stride, padding), source)
+    kernel, stride, padding = ((v, v) for v in (layer.kernel, layer.stride, layer.padding))
+    out = Conv(np.empty((shape[0], 1, *kernel)), shape, stride, padding).output_shape
+    pooled = graph.node(f"{name}_w0", nir.SumPool2d(np.array(kernel), np.array(stride), np.array(padding)), source)
     return Spikes(out, ((graph.node(name, _threshold(out, 0.5), pooled), 1.0),))
 
 

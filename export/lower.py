@@ -281,9 +281,7 @@ def _population(name: str, node: nir.NIRNode, dt_s: float) -> Population:
     if isinstance(node, (nir.LI, nir.I)):
         threshold = np.full(n, np.inf)
     else:
-        if np.asarray(node.v_reset).any():
-            raise UnsupportedLayer(
-                f"node '{name}' resets to {np.asarray(node.v_reset).max():g}; only a reset to 0 is lowered"
-            )
+        if (reset := value("v_reset")).any():
+            raise UnsupportedLayer(f"node '{name}' resets to {reset.max():g}; only a reset to 0 is lowered")
         threshold = value("v_threshold") / gain
     return Population(name, shape, np.broadcast_to(decay, n).copy(), threshold, leak / gain + np.zeros(n))

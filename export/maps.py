@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
@@ -101,9 +102,9 @@ class Conv:
 
 @dataclass(frozen=True, eq=False)
 class Sparse:
-    """Listed synapses. weight: csr [n_out, n_in]."""
+    """Listed synapses. weight: csr_array [n_out, n_in]."""
 
-    weight: csr_array
+    weight: Any
     input_shape: Shape
     output_shape: Shape
 

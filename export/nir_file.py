@@ -65,9 +65,13 @@ def provenance(graph: nir.NIRGraph) -> Provenance:
     return found
 
 
-def write(graph: nir.NIRGraph, path: Path | str, about: Provenance) -> None:
-    """Write the graph and its provenance; a killed run leaves the old file or none."""
+def describe(graph: nir.NIRGraph, about: Provenance) -> None:
+    """Put the provenance into the graph's metadata, in place."""
     graph.metadata[KEY] = json.dumps(asdict(about))
+
+
+def write(graph: nir.NIRGraph, path: Path | str) -> None:
+    """Write the graph; a killed run leaves the old file or none."""
     with replacing(path) as part:
         nir.write(part, graph)
 
@@ -115,11 +119,11 @@ def _walk(path: Path, file: h5py.File) -> None:
         if depth > MAX_DEPTH:
             raise BadInput(f"{path} nests deeper than {MAX_DEPTH} groups; no NIR graph does")
         for name in group:
-            where = f"{group.name.rstrip('/')}/{name}"
+            where = f"{str(group.name).rstrip('/')}/{name}"
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise BadInput(f"{path}: '{where}' is a link to another place; copy the data into the file")
             item = group[name]
-            address = int(h5py.h5o.get_info(item.id).addr)
+            address = int(h5py.h5o.get_info(item.id).addr)  # type: ignore[attr-defined]
             if address in seen:
                 raise BadInput(f"{path}: '{where}' stands in the file twice; a NIR file holds each object once")
             seen.add(address)

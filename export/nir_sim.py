@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from graphlib import TopologicalSorter
+from typing import Any
 
 import nir
 import numpy as np
@@ -48,7 +49,8 @@ def run(graph: nir.NIRGraph, inputs: dict[str, F64], steps: int, dt_s: float) ->
             if isinstance(node, (nir.LI, nir.I)):
                 membrane[name] = now[name] = v
             else:
-                fired = v > (node.threshold if isinstance(node, nir.Threshold) else node.v_threshold)
+                threshold: Any = node.threshold if isinstance(node, nir.Threshold) else node.v_threshold  # type: ignore[attr-defined]
+                fired = v > threshold
                 membrane[name] = np.where(fired, getattr(node, "v_reset", 0.0), v)
                 now[name] = fired.astype(np.float64)
             trace.setdefault(name, []).append(now[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil, floor, log2, prod
 
@@ -170,7 +171,7 @@ def _attempt(
     steps: int,
     bits: int,
     scale: float,
-    round_threshold: np.ufunc,
+    round_threshold: Callable[[F64], F64],
 ) -> tuple[QuantPopulation, list[QuantProjection]] | None:
     """The population at this scale, or None where a register could overflow."""
     limit = (1 << (bits - 1)) - 1

@@ -12,8 +12,10 @@ One unit of weight is 64 units of ``v``. A neuron's real membrane is ``v / 64 / 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +106,7 @@ class QuantNet:
     weight_bits: int
     lossy: tuple[str, ...]
 
-    def encode(self, inputs: dict[str, NDArray[np.floating]]) -> dict[str, NDArray[np.int32]]:
+    def encode(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int32]]:
         """Real inputs [samples, ...] as the integers that are sent to the chip, clipped to the source's range."""
         return {
             s.name: np.clip(np.rint(inputs[s.name] * s.scale), 0, (1 << s.bits) - 1).astype(np.int32)

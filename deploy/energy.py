@@ -1,0 +1,249 @@
+"""Counters times constants: energy, latency and their intervals. Every number here is an estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnergy.deploy.activity import Activity
+from snnergy.deploy.count import Counts, count
+from snnergy.deploy.latency import binding, loads, terms
+from snnergy.deploy.placement import Placement
+from snnergy.deploy.schedule import Schedule
+from snnergy.export.net import count_synapses
+from snnergy.export.quantnet import QuantNet
+from snnergy.hardware_profiles import Profile, Quantity, TimeCosts
+
+F64 = NDArray[np.float64]
+
+STATEMENT = "estimate: no hardware was used"
+OPS: dict[str, tuple[tuple[str, str], ...]] = {
+    "synops": (("synops", "synop"), ("lists", "list_fetch")),
+    "updates": (("updates_active", "update_active"), ("updates_idle", "update_idle")),
+    "spikes": (("spikes", "spike"),),
+    "messages": (("messages", "message_out"), ("messages", "message_in")),
+    "hops": (("hops_ew", "hop_ew"), ("hops_ns", "hop_ns")),
+    "interchip": (("interchip", "interchip"),),
+    "resets": (("resets", "reset"),),
+}
+"""Kind of operation -> the counters it adds up and the constant that prices each."""
+ENDS = ("low", "nominal", "high")
+_UNPRICED = {
+    "interchip": "energy of the links between chips: not published",
+    "input_byte": "energy of moving inputs and outputs over the host's interface: not published",
+    "barrier": "energy of the barrier that ends a time step: not published",
+}
+_NEVER_PRICED = (
+    "configuration: loading weights and programs onto the chip",
+    "time to move inputs and outputs between host and chip",
+    "the host computer, sensors, encoding of the input, power conversion",
+    "padding: unused neurons of fixed-size convolution tiles, which also receive synops (1 % in PilotNet)",
+)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number with what the sources allow; low <= nominal <= high."""
+
+    low: float
+    nominal: float
+    high: float
+
+    def __add__(self, other: Interval) -> Interval:
+        return Interval(self.low + other.low, self.nominal + other.nominal, self.high + other.high)
+
+    def __mul__(self, other: Interval | float) -> Interval:
+        """Product of two intervals, neither of them negative."""
+        by = other if isinstance(other, Interval) else Interval(other, other, other)
+        return Interval(self.low * by.low, self.nominal * by.nominal, self.high * by.high)
+
+    def __str__(self) -> str:
+        return f"{self.nominal:.4g} ({self.low:.4g}..{self.high:.4g})"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What the total energy becomes when one constant alone moves to the ends of its range, in pJ per inference."""
+
+    constant: str
+    low: float
+    high: float
+    quantity: Quantity
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyReport:
+    """Energy and time of one inference in steady streaming. Start any use of it with STATEMENT.
+
+    energy_pj:  float64[cells, ops, 3], dynamic energy per inference of every cell of ``counts`` (OPS, ENDS)
+    step_ns:    one time step, mean over the period; latency_ns: input to last output; period_ns: between two inferences
+    bound_by:   the term and the core or link that set the pace of most steps; binding: the same for every step
+    tornado:    the constants by how far each moves the total; unpriced: what the total leaves out
+    network:    neurons, synapses, populations, projections, depth
+    """
+
+    profile: Profile
+    counts: Counts
+    placement: Placement | None
+    network: Mapping[str, int]
+    energy_pj: F64
+    dynamic_pj: Interval
+    static_pj: Interval
+    host_pj: Interval
+    total_pj: Interval
+    step_ns: Interval
+    latency_ns: Interval
+    period_ns: Interval
+    edp_js: Interval
+    bound_by: str
+    binding: tuple[str, ...]
+    tornado: tuple[Driver, ...]
+    unpriced: tuple[str, ...]
+
+    def per_core(self) -> F64:
+        """float64[cores, ops, 3], dynamic energy of every core."""
+        total = np.zeros((self.counts.cores, len(OPS), 3))
+        np.add.at(total, [cell.core for cell in self.counts.cells], self.energy_pj)
+        return total
+
+    def per_layer(self) -> dict[str, F64]:
+        """Source or population -> float64[ops, 3], its dynamic energy over all cores."""
+        total: dict[str, F64] = {}
+        for cell, energy in zip(self.counts.cells, self.energy_pj, strict=True):
+            total[cell.node] = total.get(cell.node, 0) + energy
+        return total
+
+    @property
+    def counters(self) -> dict[str, float]:
+        """Every counter, per inference, over all cores."""
+        return {name: float(values.sum()) / self.counts.samples for name, values in self.counts.by.items()}
+
+
+def price(
+    activity: Activity, placement: Placement, net: QuantNet, schedule: Schedule, profile: Profile
+) -> EnergyReport:
+    """Energy and time of one inference: events of ``activity`` on ``placement`` times the costs of ``profile``.
+
+    Counters are means over samples, so the busiest core of a step is that of the mean sample: with inputs that differ
+    much, the mean time of the busiest core is longer than this. The profile may be another than the one placed for,
+    as long as the mesh is the same. Formulas: ``cost``.
+    """
+    network = {
+        "neurons": sum(p.threshold.size for p in net.populations),
+        "synapses": count_synapses(net.projections),
+        "populations": len(net.populations),
+        "projections": len(net.projections),
+        "depth": max(schedule.depth[name] for name in net.outputs),
+    }
+    return cost(count(activity, placement, net, schedule, profile), profile, placement, network)
+
+
+def cost(
+    counts: Counts, profile: Profile, placement: Placement | None = None, network: Mapping[str, int] | None = None
+) -> EnergyReport:
+    """Price counters, whoever counted them.
+
+    E_dynamic = sum over cells of synops * e_synop + lists * e_list + active * e_active + idle * e_idle
+                + spikes * e_spike + messages * (e_out + e_in) + hops_ew * e_ew + hops_ns * e_ns + resets * e_reset
+    E_static  = (P_chip * chips + P_core * cores) * period;  E_host = P_host * chips * period
+    t_step    = max(synops, updates + spikes of the busiest core; busiest link; barrier)     low and nominal
+              = the sum of those four maxima                                                  high
+    period    = sum of t_step over the steps of a sample; latency = (depth + steps) * mean t_step
+
+    Low, nominal and high take the low, value and high of every constant together. The max form is the runtime bound of
+    Timcheck et al. 2026 (arXiv:2601.10035); the sum says what holds if nothing overlaps.
+    """
+    energy = np.zeros((len(counts.cells), len(OPS), 3))
+    for k, pairs in enumerate(OPS.values()):
+        for counter, constant in pairs:
+            quantity: Quantity | None = getattr(profile.energy_pj, constant)
+            if quantity is not None:
+                energy[:, k] += np.outer(counts.by[counter].sum(axis=1) / counts.samples, _ends(quantity))
+    dynamic = Interval(*(float(v) for v in energy.sum(axis=(0, 1))))
+    step, pace = _steps(counts, profile, placement)
+    period = Interval(*(float(v) for v in step.sum(axis=1)))
+    mean_step = period * (1 / counts.steps)
+    static, host = (power * period for power in _power_mw(counts, profile))
+    total = dynamic + static + host
+    latency = mean_step * float(counts.depth + counts.steps)
+    unpriced = tuple(
+        text
+        for name, text in _UNPRICED.items()
+        if getattr(profile.energy_pj, name) is None and (name != "interchip" or counts.chips > 1)
+    )
+    return EnergyReport(
+        profile=profile,
+        counts=counts,
+        placement=placement,
+        network=dict(network or {}),
+        energy_pj=energy,
+        dynamic_pj=dynamic,
+        static_pj=static,
+        host_pj=host,
+        total_pj=total,
+        step_ns=mean_step,
+        latency_ns=latency,
+        period_ns=period,
+        edp_js=total * latency * 1e-21,
+        bound_by=max(dict.fromkeys(pace), key=pace.count),
+        binding=pace,
+        tornado=_tornado(counts, profile, total.nominal),
+        unpriced=unpriced + _NEVER_PRICED,
+    )
+
+
+def _ends(quantity: Quantity) -> tuple[float, float, float]:
+    return quantity.low, quantity.value, quantity.high
+
+
+def _steps(counts: Counts, profile: Profile, placement: Placement | None) -> tuple[F64, tuple[str, ...]]:
+    """float64[3, steps], nanoseconds at each of ENDS, and what sets the pace of every step at nominal."""
+    load = loads(counts)
+    low, nominal, high = (
+        {f.name: _ends(getattr(profile.time_ns, f.name))[i] for f in fields(TimeCosts)} for i in range(3)
+    )
+    slow = terms(load, high)[0].sum(axis=0)
+    step = np.stack([terms(load, low)[0].max(axis=0), terms(load, nominal)[0].max(axis=0), slow])
+    return step, binding(counts, load, nominal, placement)
+
+
+def _power_mw(counts: Counts, profile: Profile) -> tuple[Interval, Interval]:
+    """What flows whatever happens: chips and their powered cores; embedded host processors."""
+    power = profile.power_mw
+    chip = power.chip_many if counts.chips > 1 and power.chip_many else power.chip
+    static = Interval(*_ends(chip)) * float(counts.chips) + Interval(*_ends(power.core)) * float(counts.cores)
+    return static, Interval(*_ends(power.host)) * float(counts.chips)
+
+
+def _tornado(counts: Counts, profile: Profile, nominal: float) -> tuple[Driver, ...]:
+    """Move one constant at a time over its range, the others nominal; widest first, those without effect left out."""
+    load = loads(counts)
+    static, host = _power_mw(counts, profile)
+    mw = static.nominal + host.nominal
+    ns = {f.name: getattr(profile.time_ns, f.name).value for f in fields(TimeCosts)}
+    period = float(terms(load, ns)[0].max(axis=0).sum())
+    drivers: list[Driver] = []
+
+    def add(name: str, quantity: Quantity, total: Callable[[float], float]) -> None:
+        low, high = sorted((total(quantity.low), total(quantity.high)))
+        if high > low:
+            drivers.append(Driver(name, low, high, quantity))
+
+    for counter, constant in (pair for pairs in OPS.values() for pair in pairs):
+        if (price_pj := getattr(profile.energy_pj, constant)) is not None:
+            events = float(counts.by[counter].sum()) / counts.samples
+            add(f"energy_pj.{constant}", price_pj, lambda v, n=events, q=price_pj: nominal + n * (v - q.value))
+    for name in ns:
+
+        def slower(value: float, name: str = name) -> float:
+            return nominal + mw * (float(terms(load, {**ns, name: value})[0].max(axis=0).sum()) - period)
+
+        add(f"time_ns.{name}", getattr(profile.time_ns, name), slower)
+    chip = "chip_many" if counts.chips > 1 and profile.power_mw.chip_many else "chip"
+    for name, units in ((chip, counts.chips), ("core", counts.cores), ("host", counts.chips)):
+        power: Quantity = getattr(profile.power_mw, name)
+        add(f"power_mw.{name}", power, lambda v, n=units, q=power: nominal + n * (v - q.value) * period)
+    return tuple(sorted(drivers, key=lambda d: d.low - d.high))

@@ -1,0 +1,164 @@
+"""From a file to something that can be verified, run and priced: the walk of the toolchain in two calls."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nir
+import numpy as np
+from numpy.typing import NDArray
+
+from snnergy import data
+from snnergy.deploy.schedule import Schedule, balance
+from snnergy.errors import BadInput
+from snnergy.export import nir_file
+from snnergy.export.lower import lower
+from snnergy.export.net import Net
+from snnergy.export.quantize import quantize
+from snnergy.export.quantnet import QuantNet
+
+F64 = NDArray[np.float64]
+MAX_INPUT_BYTES = 4 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One network in every form up to the schedule."""
+
+    path: Path
+    graph: nir.NIRGraph
+    about: nir_file.Provenance
+    net: Net
+    quant: QuantNet
+    schedule: Schedule
+
+    @property
+    def steps(self) -> int:
+        """Time steps of one sample."""
+        return self.quant.steps
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Samples to present. real: source -> float64[samples, *shape]; label: int64[samples] or None; sha256 of it all."""
+
+    spec: str
+    real: dict[str, F64]
+    label: NDArray[np.int64] | None
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(next(iter(self.real.values())))
+
+    def first(self, samples: int) -> Inputs:
+        """The first samples only."""
+        label = None if self.label is None else self.label[:samples]
+        return _inputs(self.spec, {name: x[:samples] for name, x in self.real.items()}, label)
+
+
+def prepare(path: Path | str, *, dt_s: float | None = None, steps: int | None = None, weight_bits: int = 8) -> Job:
+    """Read, lower, quantise and schedule a ``.nir`` file.
+
+    dt_s, steps: override what the file records; steps are needed where it records none
+    """
+    path = Path(path)
+    if path.suffix in (".pt", ".pth"):
+        raise BadInput(f"{path} is a torch checkpoint; this command reads .nir", f"snnergy export {path} --to nir")
+    graph = nir_file.read(path)
+    return from_graph(path, graph, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
+
+
+def from_graph(
+    path: Path, graph: nir.NIRGraph, *, dt_s: float | None = None, steps: int | None = None, weight_bits: int = 8
+) -> Job:
+    """``prepare`` for a graph that is in memory already."""
+    about = nir_file.provenance(graph)
+    steps = steps or about.steps
+    if steps is None:
+        raise BadInput(f"{path} does not record how many time steps a sample takes", "pass --steps")
+    net = lower(graph, dt_s or about.dt_s)
+    quant = quantize(net, steps, weight_bits=weight_bits)
+    return Job(path, graph, about, net, quant, balance(quant))
+
+
+def load_inputs(job: Job, spec: str | None, samples: int | None, seed: int = 0) -> Inputs:
+    """The samples that ``spec`` names; None is the file's own recorded input.
+
+    spec: "avdigits:test" and other data sets, a ``.npz`` with one array per source and perhaps ``label``, or
+    "random[:RATE]", seeded spikes at that rate. samples: how many; None is all there are (of random, 64).
+    """
+    spec = spec or job.about.input
+    if spec is None:
+        raise BadInput(f"{job.path} records no input", "pass --input: avdigits:test, a .npz, or random[:RATE]")
+    if samples is not None and samples < 1:
+        raise BadInput(f"{samples} samples asked for; at least 1 is needed")
+    if spec.endswith(".npz"):
+        return _from_npz(job, Path(spec), samples)
+    if spec == "random" or spec.startswith("random:"):
+        return _random(job, spec, 64 if samples is None else samples, seed)
+    found = data.load(spec, samples, image_size=_image_size(job, spec))
+    parts = {"audio": found.audio, "video": found.video}
+    return _inputs(spec, {s.name: parts[s.name].astype(np.float64) for s in job.net.sources}, found.label)
+
+
+def _image_size(job: Job, spec: str) -> int:
+    for s in job.net.sources:
+        if s.name not in ("audio", "video") or len(s.shape) != 3 or s.shape[1] != s.shape[2]:
+            raise BadInput(
+                f"{spec} gives 'audio' and 'video'; the network reads '{s.name}' {list(s.shape)}", "pass a .npz"
+            )
+    return job.net.sources[0].shape[1]
+
+
+def _from_npz(job: Job, path: Path, samples: int | None) -> Inputs:
+    if not path.exists():
+        raise BadInput(f"no file {path}")
+    needed = [s.name for s in job.net.sources]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in needed if name not in file.files]
+            if missing:
+                raise BadInput(f"{path} has {', '.join(file.files)}; the network reads {', '.join(needed)}")
+            if sum(item.file_size for item in file.zip.infolist()) > MAX_INPUT_BYTES:
+                raise BadInput(f"{path} declares more than {MAX_INPUT_BYTES >> 30} GiB")
+            real = {name: np.asarray(file[name], np.float64) for name in needed}
+            label = np.asarray(file["label"], np.int64) if "label" in file.files else None
+    except BadInput:
+        raise
+    except Exception as error:  # numpy and zipfile raise many kinds
+        raise BadInput(f"{path} is not a .npz of plain arrays: {str(error).splitlines()[0][:120]}") from None
+    count = len(real[needed[0]])
+    for s in job.net.sources:
+        if real[s.name].shape != (count, *s.shape):
+            got, wanted = list(real[s.name].shape), [count, *s.shape]
+            raise BadInput(f"{path}: '{s.name}' has shape {got}; {wanted} is needed")
+        if not np.isfinite(real[s.name]).all():
+            raise BadInput(f"{path}: '{s.name}' holds NaN or infinite values")
+    if label is not None and label.shape != (count,):
+        raise BadInput(f"{path}: 'label' has shape {list(label.shape)}; [{count}] is needed")
+    if samples is not None and samples > count:
+        raise BadInput(f"{path} holds {count} samples, {samples} were asked for")
+    kept = slice(0, samples)
+    return _inputs(str(path), {name: x[kept] for name, x in real.items()}, None if label is None else label[kept])
+
+
+def _random(job: Job, spec: str, samples: int, seed: int) -> Inputs:
+    text = spec.partition(":")[2] or "0.1"
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate <= 1:
+        raise BadInput(f"input 'random:{text}': the rate must be a number from 0 to 1")
+    rng = np.random.Generator(np.random.PCG64(seed))
+    real = {s.name: (rng.random((samples, *s.shape)) < rate).astype(np.float64) for s in job.net.sources}
+    return _inputs(f"random:{rate:g}, seed {seed}", real, None)
+
+
+def _inputs(spec: str, real: dict[str, F64], label: NDArray[np.int64] | None) -> Inputs:
+    digest = hashlib.sha256()
+    for name in sorted(real):
+        digest.update(name.encode() + np.ascontiguousarray(real[name]).tobytes())
+    return Inputs(spec, real, label, digest.hexdigest())

@@ -1,0 +1,263 @@
+"""The report: one document (``report.json``), and the same for a terminal and for a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from math import floor, log10
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from snnergy import __version__
+from snnergy.deploy.energy import OPS, STATEMENT, EnergyReport, Interval
+from snnergy.errors import BadInput
+from snnergy.hardware_profiles import Profile, Quantity
+
+SCHEMA = "snnergy.report/1"
+OP_LABELS = {
+    "synops": "synaptic operations",
+    "updates": "neuron updates",
+    "spikes": "spike generation",
+    "messages": "messages between cores",
+    "hops": "hops on the mesh",
+    "interchip": "links between chips",
+    "resets": "resets between samples",
+}
+_PREFIXES = ("f", "p", "n", "µ", "m", "", "k", "M", "G")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a report says besides energy: how the counters were obtained, and with what.
+
+    engine:        what ran the network; accuracy: share of correct samples, None without labels
+    inputs:        the input as it was asked for; inputs_sha256: of the integers that were sent
+    cross_check:   outcome of running a second engine, None where there was none
+    packages:      name -> version; seconds: stage -> wall-clock time; lossy: what quantisation changed
+    """
+
+    engine: str
+    accuracy: float | None = None
+    inputs: str = ""
+    inputs_sha256: str = ""
+    seed: int | None = None
+    cross_check: str | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    lossy: tuple[str, ...] = ()
+
+
+def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
+    """Everything the report says, as JSON types; energies in pJ, times in ns, per inference unless the key says other."""
+    counts, profile = report.counts, report.profile
+    seconds = report.period_ns.nominal * 1e-9
+    return {
+        "schema": SCHEMA,
+        "statement": STATEMENT,
+        "tool": f"snnergy {__version__}",
+        "target": profile.name,
+        "target_title": profile.title,
+        "engine": facts.engine,
+        "samples": counts.samples,
+        "timesteps": counts.steps,
+        "accuracy": facts.accuracy,
+        "cross_check": facts.cross_check,
+        "network": dict(report.network),
+        "placement": {
+            "chips": counts.chips,
+            "cores": counts.cores,
+            "cores_per_chip": profile.chip.cores.whole,
+            "mesh_width": profile.chip.mesh_width.whole,
+            "mesh_height": profile.chip.mesh_height.whole,
+            "cores_per_router": profile.chip.cores_per_router.whole,
+        },
+        "energy": {
+            "total": _interval(report.total_pj, "pJ"),
+            "dynamic": _interval(report.dynamic_pj, "pJ"),
+            "static": _interval(report.static_pj, "pJ"),
+            "host": _interval(report.host_pj, "pJ"),
+        },
+        "operations_pj": {op: _three(report.energy_pj[:, k].sum(axis=0)) for k, op in enumerate(OPS)},
+        "latency": {**_interval(report.latency_ns, "ns"), "bound_by": report.bound_by},
+        "step": {**_interval(report.step_ns, "ns"), "bound_by": list(report.binding)},
+        "period": _interval(report.period_ns, "ns"),
+        "power_w": report.total_pj.nominal * 1e-12 / seconds if seconds else 0.0,
+        "inferences_per_s": 1 / seconds if seconds else 0.0,
+        "edp": _interval(report.edp_js, "J s"),
+        "counters": {**report.counters, "input_bytes": counts.input_bytes / counts.samples},
+        "layers": _layers(report),
+        "cores": _cores(report),
+        "tornado": [
+            {"constant": d.constant, "low": d.low, "high": d.high, "unit": "pJ", "range": str(d.quantity)}
+            for d in report.tornado
+        ],
+        "constants": _constants(profile),
+        "provenance": {
+            "version": __version__,
+            "inputs": facts.inputs,
+            "inputs_sha256": facts.inputs_sha256,
+            "seed": facts.seed,
+            "packages": dict(facts.packages),
+            "seconds": dict(facts.seconds),
+        },
+        "lossy": list(facts.lossy),
+        "unpriced": list(report.unpriced),
+    }
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A document written earlier. Raises BadInput where the file is not one."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path.name}: cannot be read as JSON: {error}") from None
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        got = data.get("schema") if isinstance(data, dict) else None
+        raise BadInput(f"{path.name}: schema is {got!r}, must be '{SCHEMA}'")
+    return data
+
+
+def _interval(value: Interval, unit: str) -> dict[str, Any]:
+    return {**asdict(value), "unit": unit}
+
+
+def _three(values: NDArray[np.float64]) -> dict[str, float]:
+    low, nominal, high = (float(v) for v in values)
+    return {"low": low, "nominal": nominal, "high": high}
+
+
+def _row(report: EnergyReport, here: list[int], energy: NDArray[np.float64]) -> dict[str, Any]:
+    """Counters and energy of the cells ``here``; energy: [ops, 3]."""
+    by = {name: float(values[here].sum()) / report.counts.samples for name, values in report.counts.by.items()}
+    return {
+        "neurons": sum(report.counts.cells[i].neurons for i in here),
+        "synops": by["synops"],
+        "updates": by["updates_active"] + by["updates_idle"],
+        "spikes": by["spikes"],
+        "messages": by["messages"],
+        "hops": by["hops_ew"] + by["hops_ns"],
+        "energy_pj": {
+            **{op: float(energy[k, 1]) for k, op in enumerate(OPS)},
+            "total": float(energy[:, 1].sum()),
+            "low": float(energy[:, 0].sum()),
+            "high": float(energy[:, 2].sum()),
+        },
+    }
+
+
+def _layers(report: EnergyReport) -> list[dict[str, Any]]:
+    cells = report.counts.cells
+    rows: list[dict[str, Any]] = []
+    for name, energy in report.per_layer().items():
+        here = [i for i, cell in enumerate(cells) if cell.node == name]
+        kind = "population" if any(cells[i].neurons for i in here) else "input"
+        cores = len({cells[i].core for i in here}) if kind == "population" else 0
+        rows.append({"name": name, "kind": kind, "cores": cores, **_row(report, here, energy)})
+    return sorted(rows, key=lambda row: row["kind"])
+
+
+def _cores(report: EnergyReport) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    limits = report.profile.core
+    for index, energy in enumerate(report.per_core()):
+        here = [i for i, cell in enumerate(report.counts.cells) if cell.core == index]
+        row = _row(report, here, energy)
+        names = [report.counts.cells[i].node for i in here if report.counts.cells[i].neurons]
+        if report.placement is not None:
+            core = report.placement.cores[index]
+            where = {"chip": core.chip, "core": core.core, "x": core.x, "y": core.y}
+            share = {
+                name: used / getattr(limits, name).value for name, used in core.usage.items() if getattr(limits, name)
+            }
+            rows.append({**where, "populations": names, **row, "usage": dict(core.usage), "usage_share": share})
+        else:
+            rows.append({"chip": 0, "core": index, "x": 0, "y": 0, "populations": names, **row})
+    return rows
+
+
+def _constants(profile: Profile) -> list[dict[str, Any]]:
+    return [
+        {"key": f"{name}.{f.name}", **asdict(quantity)}
+        for name in ("energy_pj", "time_ns", "power_mw", "core", "chip")
+        for f in fields(getattr(profile, name))
+        if isinstance(quantity := getattr(getattr(profile, name), f.name), Quantity)
+    ]
+
+
+def si(value: float, unit: str) -> str:
+    """Three digits with an engineering prefix: ``si(1.826e-4, "J")`` is ``183 µJ``. pJ and ns are taken as such."""
+    scale, unit = {"pJ": (1e-12, "J"), "ns": (1e-9, "s"), "J s": (1.0, "J·s")}.get(unit, (1.0, unit))
+    value *= scale
+    if value == 0 or not np.isfinite(value):
+        return f"{value:g} {unit}".rstrip()
+    power = min(max(floor(log10(abs(float(f"{value:.3g}"))) / 3), -5), 3)
+    return f"{value / 1000**power:.3g} {_PREFIXES[power + 5]}{unit}".rstrip()
+
+
+def span(interval: Mapping[str, Any]) -> str:
+    """``183 µJ (157 µJ .. 367 µJ)``."""
+    low, nominal, high = (si(interval[end], interval["unit"]) for end in ("low", "nominal", "high"))
+    return nominal if low == high else f"{nominal} ({low} .. {high})"
+
+
+def text(doc: Mapping[str, Any], rows: int = 12) -> RenderableType:
+    """The document for a terminal; of the cores, the ``rows`` that take most energy."""
+    head = Table.grid(padding=(0, 2))
+    energy, accuracy = doc["energy"], doc["accuracy"]
+    network, placement = doc["network"], doc["placement"]
+    lines = {
+        "target": f"{doc['target_title']}: {placement['chips']} chips, {placement['cores']} cores in use",
+        "network": ", ".join(f"{value:,} {name}" for name, value in network.items()),
+        "accuracy": "no labels" if accuracy is None else f"{accuracy:.2%} of {doc['samples']:,} samples",
+        "energy per inference": span(energy["total"]),
+        "  dynamic": span(energy["dynamic"]),
+        "  static": span(energy["static"]),
+        "  host": span(energy["host"]),
+        "latency": span(doc["latency"]),
+        "  bound by": doc["latency"]["bound_by"],
+        "throughput": f"{si(doc['inferences_per_s'], '')} inferences/s at {si(doc['power_w'], 'W')}",
+        "energy-delay product": span(doc["edp"]),
+        "cross-check": doc["cross_check"] or "not run",
+    }
+    for name, value in lines.items():
+        head.add_row(name, value)
+    cores = sorted(doc["cores"], key=lambda row: -row["energy_pj"]["total"])
+    rest = len(cores) - rows
+    parts: list[RenderableType] = [
+        Text(doc["statement"], style="bold"),
+        head,
+        _table("layer", doc["layers"], lambda row: row["name"]),
+        _table("core", cores[:rows], lambda row: f"{row['chip']}.{row['core']} {' '.join(row['populations'])}"),
+    ]
+    if rest > 0:
+        parts.append(Text(f"... {rest:,} more"))
+    parts.append(Text("not priced: " + "; ".join(doc["unpriced"])))
+    return Group(*parts)
+
+
+def _table(kind: str, rows: list[dict[str, Any]], name: Any) -> Table:
+    table = Table(kind, box=None, header_style="bold", padding=(0, 1))
+    for column in ("neurons", "synops", "updates", "spikes", "messages", "hops", "energy"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        counts = (si(row[c], "") for c in ("neurons", "synops", "updates", "spikes", "messages", "hops"))
+        table.add_row(Text(name(row)), *counts, si(row["energy_pj"]["total"], "pJ"))
+    return table
+
+
+def html(doc: Mapping[str, Any]) -> str:
+    """The document as one page that needs nothing else: no script, no font, no image, no network."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(si=si, span=span)
+    template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+    return template.render(doc=doc, labels=OP_LABELS)

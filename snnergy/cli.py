@@ -1,0 +1,310 @@
+"""The commands. Each parses, calls one function and prints; heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snnergy import __version__, console
+from snnergy.config import PRESETS
+from snnergy.errors import MissingPart
+
+MODEL = click.argument("model", type=click.Path(path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
+INPUT = click.option(
+    "--input", "spec", metavar="SPEC", help="avdigits:test, a .npz, or random[:RATE]; default: the file's own."
+)
+STEPS = click.option(
+    "--steps", type=click.IntRange(1, 65536), help="Time steps of a sample; default: what the file records."
+)
+DT = click.option(
+    "--dt", "dt_s", type=click.FloatRange(0, min_open=True), help="Seconds per step; default: the file's."
+)
+BITS = click.option("--weight-bits", type=click.IntRange(2, 8), default=8, show_default=True, help="Sign included.")
+TARGET = click.option("--target", default="loihi2-sim", show_default=True, help="See: snnergy targets.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="snnergy")
+def cli() -> None:
+    """Deploy a trained spiking network to a neuromorphic chip: is it the same network, does it fit, what does it cost?
+
+    \b
+    snnergy export model.pt --to nir
+    snnergy deploy --target loihi2-sim
+    """
+
+
+@cli.command()
+@click.option(
+    "--preset", type=click.Choice(list(PRESETS)), default="tiny", show_default=True, help="Size of the network."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default="model.pt", show_default=True)
+@click.option("--epochs", type=click.IntRange(1), help="Default: the recipe's.")
+@click.option("--modalities", type=click.Choice(["both", "audio", "video"]), help="Build one stream only.")
+@click.option(
+    "--fusion", type=click.Choice(["both", "audio_from_video", "video_from_audio", "none"]), help="CMQKA directions."
+)
+@click.option("--resume/--no-resume", default=True, help="Go on from an interrupted run.", show_default=True)
+@SEED
+@JSON
+def train(
+    preset: str, output: Path, epochs: int | None, resume: bool, seed: int, as_json: bool, **changes: Any
+) -> None:
+    """Train SNNergy on AV digits and keep the best model of the validation split.
+
+    \b
+    snnergy train --preset tiny
+    snnergy train --preset tiny --modalities audio -o audio.pt
+    """
+    from dataclasses import replace
+
+    config = replace(PRESETS[preset], **{name: value for name, value in changes.items() if value})
+    torch_part("snnergy train")
+    from snnergy.demo import train_with_bar
+
+    result = train_with_bar(config, output, seed=seed, epochs=epochs, resume=resume, quiet=as_json)
+    if as_json:
+        console.print_json({"model": str(output), "val_accuracy": result.val_accuracy,
+                            "test_accuracy": result.test_accuracy, "epochs": len(result.history),
+                            "seconds": result.seconds})  # fmt: skip
+    else:
+        click.echo(f"wrote {output}: validation {result.val_accuracy:.2%}, test {result.test_accuracy:.2%}")
+
+
+@cli.command()
+@MODEL
+@click.option("--to", "form", type=click.Choice(["nir"]), default="nir", show_default=True, help="File format.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: beside the model.")
+@click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="To compare with torch.")
+@JSON
+def export(model: Path, form: str, output: Path | None, samples: int, as_json: bool) -> None:
+    """Write a trained model as NIR, read it back, and compare its spikes with torch's before saying so.
+
+    \b
+    snnergy export model.pt --to nir
+    snnergy export model.pt --to nir -o somewhere/net.nir
+    """
+    torch_part("snnergy export")
+    from snnergy.deploy.export_model import export_model
+
+    done = export_model(model, output or model.with_suffix(f".{form}"), samples)
+    if as_json:
+        console.print_json(done.to_dict())
+    else:
+        click.echo(done)
+
+
+@cli.command()
+@MODEL
+@click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="For the pairs in float.")
+@click.option(
+    "--lava-samples", type=click.IntRange(0), default=16, show_default=True, help="For Lava; 0 leaves it out."
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(["in-process", "multiprocess"]),
+    default="in-process",
+    show_default=True,
+    help="Lava's.",
+)
+@INPUT
+@STEPS
+@DT
+@BITS
+@SEED
+@JSON
+def verify(model: Path, samples: int, lava_samples: int, runtime: str, spec: str | None, steps: int | None,
+           dt_s: float | None, weight_bits: int, seed: int, as_json: bool) -> int:  # fmt: skip
+    """Is it still the same network? Compare every form of it, spike for spike; exit 1 at any difference.
+
+    \b
+    snnergy verify model.pt
+    snnergy verify model.nir --samples 256 --lava-samples 0
+    """
+    from snnergy.deploy.verify import verify_file
+
+    pairs: list[Any] = []
+    with console.bar("verify", quiet=as_json) as update:
+        settings = {"spec": spec, "steps": steps, "dt_s": dt_s, "weight_bits": weight_bits, "seed": seed}
+        for pair in verify_file(model, samples, lava_samples, runtime, progress=update, **settings):
+            pairs.append(pair)
+            if not as_json:
+                click.echo(pair)
+    if as_json:
+        console.print_json({"pairs": [p.to_dict() for p in pairs], "equal": all(p.equal for p in pairs)})
+    return 0 if all(p.equal for p in pairs) else 1
+
+
+@cli.command()
+@MODEL
+@TARGET
+@click.option("--chips", type=click.IntRange(1), help="At most this many; default: as many as the chip's systems have.")
+@STEPS
+@DT
+@BITS
+@JSON
+def check(
+    model: Path, target: str, chips: int | None, steps: int | None, dt_s: float | None, weight_bits: int, as_json: bool
+) -> int:
+    """Does it fit? Every population against every limit of the chip, without running anything; exit 1 if not.
+
+    \b
+    snnergy check model.nir
+    snnergy check model.nir --target loihi1-sim --chips 1
+    """
+    from snnergy.deploy import fit, job, report, targets
+    from snnergy.hardware_profiles import load
+
+    profile = load(targets.find(target).profile)
+    ready = job.prepare(model, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
+    result = fit.check(ready.quant, profile, ready.schedule, chips)
+    if as_json:
+        console.print_json(report.fit_dict(result))
+    else:
+        console.show(report.fit_text(result))
+    return 0 if result.fits else 1
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path), default="model.nir")
+@TARGET
+@click.option(
+    "--engine", type=click.Choice(["native", "lava"]), default="native", show_default=True, help="What runs it."
+)
+@click.option("--samples", type=click.IntRange(1), help="Default: all there are; 16 on Lava.")
+@click.option(
+    "--cross-check",
+    type=click.IntRange(0),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Samples to repeat on the other engine.",
+)
+@click.option("--chips", type=click.IntRange(1), help="At most this many chips; default: the fewest that hold it.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as JSON.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as a page.")
+@INPUT
+@STEPS
+@DT
+@BITS
+@SEED
+@JSON
+def deploy(model: Path, target: str, output: Path | None, html: Path | None, as_json: bool, **settings: Any) -> int:
+    """Fit, place, run and price a NIR file, and print the energy report per inference.
+
+    \b
+    snnergy deploy --target loihi2-sim
+    snnergy deploy model.nir --engine lava --samples 8 --json -o report.json
+    """
+    from snnergy.deploy import deploy_model, report
+
+    with console.bar("deploy", quiet=as_json) as update:
+        done = deploy_model.deploy(model, target, progress=update, **settings)
+    deploy_model.write(done, output, html)
+    if as_json:
+        console.print_json(done.document)
+    else:
+        console.show(report.text(done.document))
+        for line in (f"wrote {path}" for path in (output, html) if path):
+            console.say(line)
+    return 0 if done.equal else 1
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page.")
+def report(file: Path, html: Path | None) -> None:
+    """Show a report that deploy wrote, in the terminal or as a page.
+
+    \b
+    snnergy report report.json
+    snnergy report report.json --html report.html
+    """
+    from snnergy.deploy import report as reports
+    from snnergy.files import write_text
+
+    document = reports.read(file)
+    if html:
+        write_text(html, reports.html(document))
+        click.echo(f"wrote {html}")
+    else:
+        console.show(reports.text(document))
+
+
+@cli.command()
+@JSON
+def targets(as_json: bool) -> None:
+    """List what --target can name.
+
+    \b
+    snnergy targets
+    snnergy targets --json
+    """
+    from snnergy.deploy.doctor import target_rows
+
+    rows = target_rows()
+    if as_json:
+        console.print_json(rows)
+    for row in () if as_json else rows:
+        click.echo(f"{row['name']:<12} {row['title']} ({row['state']})")
+
+
+@cli.command()
+@JSON
+def doctor(as_json: bool) -> int:
+    """Say what is installed, what is not, and the one line that installs it; exit 3 if a part is missing.
+
+    \b
+    snnergy doctor
+    snnergy doctor --json
+    """
+    from snnergy.deploy.doctor import examine
+
+    parts = examine()
+    if as_json:
+        console.print_json(parts)
+    for part in () if as_json else parts:
+        click.echo(
+            f"{'ok' if part['version'] else 'missing':<8} {part['name']:<12} {part['version'] or part['install']}"
+        )
+    return 0 if all(part["version"] or not part["wanted"] for part in parts) else MissingPart.exit_code
+
+
+@cli.command()
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default="runs/demo", show_default=True
+)
+@click.option("--epochs", type=click.IntRange(1), help="Default: the recipe's, about two minutes on two cores.")
+@SEED
+def demo(output: Path, epochs: int | None, seed: int) -> int:
+    """Train, export, verify, deploy on both engines and price the tiny preset on real speech and handwriting.
+
+    \b
+    snnergy demo
+    snnergy demo -o elsewhere --epochs 2
+    """
+    torch_part("snnergy demo")
+    from snnergy.demo import demo as run_demo
+
+    return run_demo(output, seed=seed, epochs=epochs)
+
+
+def torch_part(command: str) -> None:
+    """Raise MissingPart where torch or snntorch is not installed."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "snntorch") if find_spec(name) is None]
+    if missing:
+        raise MissingPart(
+            f"{command} needs {' and '.join(missing)}, not installed here", "pip install 'snnergy[torch]'"
+        )
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of the ``snnergy`` command."""
+    sys.exit(console.run(cli, args))
