@@ -8,6 +8,7 @@ from typing import Any
 
 import nir
 import numpy as np
+from numpy.typing import NDArray
 
 from snnergy import __version__, checkpoint, data
 from snnergy.deploy.verify import Pair, torch_pair
@@ -72,7 +73,7 @@ def export_model(path: Path, output: Path, samples: int) -> Exported:
     return Exported(output, len(back.nodes), len(back.edges), pair)
 
 
-def _samples(graph: nir.NIRGraph, about: nir_file.Provenance, samples: int) -> dict[str, np.ndarray]:
+def _samples(graph: nir.NIRGraph, about: nir_file.Provenance, samples: int) -> dict[str, NDArray[Any]]:
     shapes = {
         name: tuple(int(n) for n in node.input_type["input"])
         for name, node in graph.nodes.items()
@@ -82,7 +83,7 @@ def _samples(graph: nir.NIRGraph, about: nir_file.Provenance, samples: int) -> d
     side = next(iter(shapes.values()))[-1]
     if about.input:
         found = data.load(about.input, samples, image_size=side)
-        real = {"audio": found.audio, "video": found.video}
+        real: dict[str, NDArray[Any]] = {"audio": found.audio, "video": found.video}
     else:
         real = {name: rng.random((samples, *shape)) for name, shape in shapes.items()}
     # the model takes both inputs, also where it reads one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,14 +101,12 @@ def compare(left: str, right: str, a: Trains, b: Trains, names: tuple[str, ...],
     return Pair(left, right, samples, len(names), compared, differing, error, first)
 
 
-def torch_pair(
-    model: nn.Module, graph: nir.NIRGraph, real: Mapping[str, NDArray[Any]], steps: int, dt_s: float
-) -> Pair:
+def torch_pair(model: nn.Module, graph: nir.NIRGraph, real: dict[str, NDArray[Any]], steps: int, dt_s: float) -> Pair:
     """The torch module == its NIR graph, both in float64: every neuron's spikes, and the logits at the end."""
     from snnergy.export import from_torch
 
     read = [source for source, target in graph.edges if isinstance(graph.nodes[target], nir.Output)]
-    spikes, logits = from_torch.record(model, {name: real[name] for name in real})
+    spikes, logits = from_torch.record(model, real)
     trains = nir_sim.run(graph, real, steps, dt_s)
     ends = dict.fromkeys(read, logits[:, None])
     together = {**trains, **{name: trains[name][:, -1:] for name in read}}
@@ -155,16 +154,17 @@ def accuracy(outputs: NDArray[Any], label: NDArray[np.int64]) -> float:
     return float((outputs.argmax(1) == label).mean())
 
 
-def float_accuracy(job: Job, inputs: Inputs, chunk: int = 250) -> float | None:
-    """Accuracy of the Net in float64, before quantisation."""
+def float_accuracy(job: Job, inputs: Inputs, chunk: int = 125) -> float | None:
+    """Accuracy of the Net in float64, before quantisation; None without labels."""
     if inputs.label is None:
         return None
-    right = 0.0
-    for start in range(0, len(inputs), chunk):
+
+    def outputs(start: int) -> NDArray[Any]:
         part = {name: x[start : start + chunk] for name, x in inputs.real.items()}
-        final = net_sim.run(job.net, part, job.steps)[job.net.outputs[0]][:, -1]
-        right += float((final.argmax(1) == inputs.label[start : start + chunk]).sum())
-    return right / len(inputs)
+        return net_sim.run(job.net, part, job.steps)[job.net.outputs[0]][:, -1]
+
+    with ThreadPoolExecutor() as pool:
+        return accuracy(np.concatenate(list(pool.map(outputs, range(0, len(inputs), chunk)))), inputs.label)
 
 
 def verify_file(

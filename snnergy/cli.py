@@ -118,7 +118,7 @@ def export(model: Path, form: str, output: Path | None, samples: int, as_json: b
 @BITS
 @SEED
 @JSON
-def verify(model: Path, samples: int, lava_samples: int, runtime: str, spec: str | None, steps: int | None,
+def verify(model: Path, samples: int, lava_samples: int, runtime: Any, spec: str | None, steps: int | None,
            dt_s: float | None, weight_bits: int, seed: int, as_json: bool) -> int:  # fmt: skip
     """Is it still the same network? Compare every form of it, spike for spike; exit 1 at any difference.
 
@@ -157,17 +157,14 @@ def check(
     snnergy check model.nir
     snnergy check model.nir --target loihi1-sim --chips 1
     """
-    from snnergy.deploy import fit, job, report, targets
-    from snnergy.hardware_profiles import load
+    from snnergy.deploy.check_model import check_model, text
 
-    profile = load(targets.find(target).profile)
-    ready = job.prepare(model, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
-    result = fit.check(ready.quant, profile, ready.schedule, chips)
+    checked = check_model(model, target, chips, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
     if as_json:
-        console.print_json(report.fit_dict(result))
+        console.print_json(checked.to_dict())
     else:
-        console.show(report.fit_text(result))
-    return 0 if result.fits else 1
+        console.show(text(checked))
+    return 0 if checked.placement else 1
 
 
 @cli.command()

@@ -18,8 +18,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     The folder is made where it is missing. Raises BadInput where the folder cannot be written.
     """
     target = Path(path)
+    make_folder(target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     except OSError as error:
         raise BadInput(f"cannot write {target}: {error.strerror}") from None
@@ -37,6 +37,14 @@ def replacing(path: Path | str) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             part.unlink()
         raise
+
+
+def make_folder(path: Path | str) -> None:
+    """Make a folder and those above it. Raises BadInput where that cannot be done."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot make the folder {path}: {error.strerror}") from None
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -1,0 +1,50 @@
+# Everything runs in .venv, which `setup` makes; each target does its own set-up.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+FOLDERS := snnergy export deploy hardware_profiles
+
+.PHONY: setup demo test slow lint types docs wheel bench clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,lava,dev]'
+	# Lava's last release declares Python < 3.11; snnergy mends it while it loads
+	$(BIN)/pip install --quiet --disable-pip-version-check --ignore-requires-python --no-deps lava-nc==0.10.0 lava-dl==0.6.0
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/snnergy demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(READY)
+	$(BIN)/pyright
+
+docs: $(READY)
+	$(BIN)/python docs/commands.py --check
+
+wheel: $(READY)
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist . >dist.log 2>&1 || { cat dist.log; exit 1; }
+	rm -f dist.log
+	$(BIN)/python .ci/wheel_contents.py dist
+
+bench: $(READY)
+	$(BIN)/python benchmarks/accuracy.py
+
+clean:
+	rm -rf .venv build dist runs *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

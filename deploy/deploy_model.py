@@ -1,0 +1,135 @@
+"""One deployment from file to report: fit, place, run, cross-check, price."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snnergy.deploy import engine as native
+from snnergy.deploy import lava_backend, lava_compat, loihi2_hardware, report
+from snnergy.deploy.doctor import packages
+from snnergy.deploy.energy import price
+from snnergy.deploy.job import Inputs, Job, load_inputs, prepare
+from snnergy.deploy.place import place
+from snnergy.deploy.targets import find
+from snnergy.deploy.verify import accuracy, float_accuracy, lava_pair
+from snnergy.export.quantize import layer_errors
+from snnergy.files import write_text
+from snnergy.hardware_profiles import load
+
+LAVA_SAMPLES = 16
+"""How many samples Lava gets where nobody says: it takes about a hundred times as long as the native engine."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Deployed:
+    """The report's document, and whether the two engines agreed (True where only one ran)."""
+
+    document: dict[str, Any]
+    equal: bool
+
+
+def deploy(
+    path: Path,
+    target: str,
+    *,
+    engine: str = "native",
+    samples: int | None = None,
+    cross_check: int = 4,
+    chips: int | None = None,
+    spec: str | None = None,
+    steps: int | None = None,
+    dt_s: float | None = None,
+    weight_bits: int = 8,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Deployed:
+    """Deploy a ``.nir`` file. Raises DoesNotFit before anything runs.
+
+    cross_check: samples that are run on the other engine too, where Lava is installed
+    chips:       at most this many; None is the fewest that hold the network
+    """
+    found = find(target)
+    if found.hardware:
+        loihi2_hardware.run()
+    profile = load(found.profile)
+    if engine == "lava":
+        lava_compat.activate()
+    clock = _Clock()
+    with clock("prepare"):
+        job = prepare(path, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
+        inputs = load_inputs(job, spec, samples or (LAVA_SAMPLES if engine == "lava" else None), seed)
+    with clock("place"):
+        placement = place(job.quant, job.schedule, profile, chips)
+    with clock("run"):
+        encoded = job.quant.encode(inputs.real)
+        if engine == "lava":
+            run = lava_backend.run(job.quant, encoded, job.schedule, progress=progress)
+        else:
+            run = native.run(job.quant, encoded, progress=progress)
+    with clock("cross-check"):
+        line, equal = _cross_check(job, inputs, engine, min(cross_check, len(inputs)))
+    with clock("accuracy before quantisation"):
+        before = float_accuracy(job, inputs)
+    after = None if inputs.label is None else accuracy(run.outputs[job.quant.outputs[0]], inputs.label)
+    with clock("price"):
+        priced = price(run.activity, placement, job.quant, job.schedule, profile)
+    facts = report.RunFacts(
+        engine=engine,
+        accuracy=after,
+        inputs=inputs.spec,
+        inputs_sha256=inputs.sha256,
+        seed=seed,
+        cross_check=line,
+        packages=packages(),
+        seconds=clock.seconds,
+        lossy=job.quant.lossy,
+    )
+    document = report.document(priced, facts)
+    errors = {e.population: e.weight_rms for e in layer_errors(job.net, job.quant)}
+    document["accuracy_before_quantisation"] = before
+    document["weight_bits"] = weight_bits
+    document["model"] = {"file": path.name, "dt_s": job.net.dt_s, "exporter": job.about.version}
+    for row in document["layers"]:
+        row["weight_error_rms"] = errors.get(row["name"])
+    return Deployed(document, equal)
+
+
+def write(done: Deployed, output: Path | None, html: Path | None) -> None:
+    """Write the report as JSON and as a page, each whole or not at all."""
+    if output:
+        write_text(output, json.dumps(done.document, indent=2, allow_nan=False) + "\n")
+    if html:
+        write_text(html, report.html(done.document))
+
+
+def _cross_check(job: Job, inputs: Inputs, engine: str, samples: int) -> tuple[str | None, bool]:
+    if not samples:
+        return None, True
+    if not lava_compat.installed():
+        return "not run: Lava is not installed (snnergy doctor)", True
+    pair = lava_pair(job, inputs.first(samples))
+    other = "native engine" if engine == "lava" else "Lava"
+    line = f"{other}: {pair.differing} of {pair.compared:,} neuron-steps differ on {samples} samples"
+    return (line if pair.first is None else f"{line}; first at {pair.first}"), pair.equal
+
+
+class _Clock:
+    """Wall-clock seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = time.perf_counter() - start
