@@ -76,7 +76,7 @@ class QuantPopulation:
 
     @property
     def memoryless(self) -> bool:
-        """Whether the membrane forgets everything from step to step (gates and ORs), so that no reset is needed."""
+        """Whether the membrane forgets every sub-threshold value from step to step, as gates and ORs do."""
         return bool((self.decay >= DECAY_ONE - 1).all())
 
 

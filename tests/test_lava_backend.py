@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array, csr_matrix
 
-from snnergy.deploy import lava_backend, lava_compat
+from snnergy.deploy import lava_backend, lava_compat, lava_multiprocess, lava_network
 from snnergy.deploy.activity import Activity, Run
 from snnergy.deploy.schedule import Schedule
 from snnergy.errors import BadInput, DoesNotFit, MissingPart, Stuck
@@ -290,7 +290,7 @@ def test_the_delay_line_equals_the_delaysparse_of_lava(delay: int):
     options: Any = {"weight_exp": -1, "num_weight_bits": 8, "sign_mode": SignMode.MIXED}
     ring: Any = RingBuffer(data=rng.integers(0, 2, (6, 12)))
     stock: Any = DelaySparse(weights=weight, delays=csr_matrix(np.full((4, 6), delay)), **options)
-    kind, model = lava_backend._delay_line()
+    kind, model = lava_network.delay_line()
     line, plain = kind((6,), delay, "line"), Sparse(weights=weight, **options)
     ring.s_out.connect([stock.s_in, line.s_in])
     line.s_out.connect(plain.s_in)
@@ -365,7 +365,7 @@ def test_the_time_limit_ends_either_runtime():
 
 def test_a_child_that_hangs_is_killed_with_all_its_processes(monkeypatch: pytest.MonkeyPatch):
     net, inputs = diamond()
-    monkeypatch.setattr(lava_backend, "GRACE_S", 0.5)
+    monkeypatch.setattr(lava_multiprocess, "GRACE_S", 0.5)
     group: list[int] = []
 
     def stop_the_child(done: int, samples: int) -> None:
