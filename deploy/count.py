@@ -50,6 +50,7 @@ class Cell:
 class Counts:
     """Events summed over samples, by cell and by step of the hardware's period.
 
+    nodes:  sources, then populations, in network order
     by:     counter name -> int64[cells, steps], the names of COUNTERS
     links:  int64[steps], messages over the busiest link of the mesh; link_names: which link that is, at each step
     chips, cores: of the placement, for what flows whatever the network does
@@ -57,6 +58,7 @@ class Counts:
     depth:  steps from the input to the last output
     """
 
+    nodes: tuple[str, ...]
     cells: tuple[Cell, ...]
     by: dict[str, I64]
     links: I64
@@ -116,6 +118,7 @@ def count(activity: Activity, placement: Placement, net: QuantNet, schedule: Sch
                 by["resets"][i, schedule.depth[p.name] % steps] = neurons.size * activity.samples
     links, link_names = _send(net, activity, schedule, placement, profile, cells, at, slices, sent, by)
     return Counts(
+        nodes=tuple(node.name for node in (*net.sources, *net.populations)),
         cells=tuple(cells),
         by=by,
         links=links,

@@ -110,10 +110,10 @@ class EnergyReport:
         return total
 
     def per_layer(self) -> dict[str, F64]:
-        """Source or population -> float64[ops, 3], its dynamic energy over all cores."""
-        total: dict[str, F64] = {}
+        """Source or population, in network order -> float64[ops, 3], its dynamic energy over all cores."""
+        total = {name: np.zeros((len(OPS), 3)) for name in self.counts.nodes}
         for cell, energy in zip(self.counts.cells, self.energy_pj, strict=True):
-            total[cell.node] = total.get(cell.node, 0) + energy
+            total[cell.node] += energy
         return total
 
     @property

@@ -55,6 +55,9 @@ def run(
     """
     trains = {s.name: train(net, s.name, inputs) for s in net.sources}
     samples = len(next(iter(trains.values())))
+    if any(len(x) != samples for x in trains.values()):
+        counts = ", ".join(f"'{name}' {len(x)}" for name, x in trains.items())
+        raise BadInput(f"the inputs differ in their number of samples: {counts}")
     synapses = {
         name: [_Synapses(e.source, _kernel(e.map, e.exponent)) for e in edges]
         for name, edges in incoming(net.projections).items()
@@ -98,6 +101,8 @@ def train(net: QuantNet, name: str, inputs: Mapping[str, NDArray[Any]]) -> U8:
         )
     if len(x) == 0:
         raise BadInput(f"input '{name}' has no samples")
+    if x.dtype.kind not in "biu":
+        raise BadInput(f"input '{name}' is {x.dtype}; the chip takes integers, as QuantNet.encode makes them")
     if x.min() < 0 or x.max() >= 1 << source.bits:
         raise BadInput(
             f"input '{name}' spans {x.min()} .. {x.max()}; {source.bits} bits hold 0 .. {(1 << source.bits) - 1}"

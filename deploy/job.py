@@ -75,10 +75,13 @@ def from_graph(
 ) -> Job:
     """``prepare`` for a graph that is in memory already."""
     about = nir_file.provenance(graph)
-    steps = steps or about.steps
+    steps = about.steps if steps is None else steps
+    dt_s = about.dt_s if dt_s is None else dt_s
     if steps is None:
         raise BadInput(f"{path} does not record how many time steps a sample takes", "pass --steps")
-    net = lower(graph, dt_s or about.dt_s)
+    if steps < 1 or not 0 < dt_s < float("inf"):
+        raise BadInput(f"{steps} steps of {dt_s:g} s: both must be above 0")
+    net = lower(graph, dt_s)
     quant = quantize(net, steps, weight_bits=weight_bits)
     return Job(path, graph, about, net, quant, balance(quant))
 
@@ -100,6 +103,10 @@ def load_inputs(job: Job, spec: str | None, samples: int | None, seed: int = 0) 
         return _random(job, spec, 64 if samples is None else samples, seed)
     found = data.load(spec, samples, image_size=_image_size(job, spec))
     parts = {"audio": found.audio, "video": found.video}
+    for s in job.net.sources:
+        if parts[s.name].shape[1:] != s.shape:
+            got = list(parts[s.name].shape[1:])
+            raise BadInput(f"{spec} gives '{s.name}' {got}; the network reads {list(s.shape)}", "pass a .npz")
     return _inputs(spec, {s.name: parts[s.name].astype(np.float64) for s in job.net.sources}, found.label)
 
 
@@ -124,20 +131,30 @@ def _from_npz(job: Job, path: Path, samples: int | None) -> Inputs:
             if sum(item.file_size for item in file.zip.infolist()) > MAX_INPUT_BYTES:
                 raise BadInput(f"{path} declares more than {MAX_INPUT_BYTES >> 30} GiB")
             real = {name: np.asarray(file[name], np.float64) for name in needed}
-            label = np.asarray(file["label"], np.int64) if "label" in file.files else None
+            label = file["label"] if "label" in file.files else None
     except BadInput:
         raise
     except Exception as error:  # numpy and zipfile raise many kinds
-        raise BadInput(f"{path} is not a .npz of plain arrays: {str(error).splitlines()[0][:120]}") from None
-    count = len(real[needed[0]])
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        raise BadInput(f"{path} is not a .npz of plain arrays: {first}") from None
+    count = (real[needed[0]].shape or (0,))[0]
     for s in job.net.sources:
         if real[s.name].shape != (count, *s.shape):
             got, wanted = list(real[s.name].shape), [count, *s.shape]
             raise BadInput(f"{path}: '{s.name}' has shape {got}; {wanted} is needed")
         if not np.isfinite(real[s.name]).all():
             raise BadInput(f"{path}: '{s.name}' holds NaN or infinite values")
-    if label is not None and label.shape != (count,):
-        raise BadInput(f"{path}: 'label' has shape {list(label.shape)}; [{count}] is needed")
+    if count == 0:
+        raise BadInput(f"{path} holds no samples")
+    for s in job.quant.sources:
+        low, high, most = real[s.name].min(), real[s.name].max(), ((1 << s.bits) - 1) / s.scale
+        if low < 0 or high > most:
+            raise BadInput(f"{path}: '{s.name}' spans {low:g} .. {high:g}; the network's input holds 0 .. {most:g}")
+    if label is not None:
+        if label.shape != (count,) or label.dtype.kind not in "iu":
+            got = f"{label.dtype} {list(label.shape)}"
+            raise BadInput(f"{path}: 'label' is {got}; whole numbers [{count}] are needed")
+        label = label.astype(np.int64)
     if samples is not None and samples > count:
         raise BadInput(f"{path} holds {count} samples, {samples} were asked for")
     kept = slice(0, samples)

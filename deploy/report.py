@@ -56,7 +56,7 @@ class RunFacts:
 
 
 def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
-    """Everything the report says, as JSON types; energies in pJ, times in ns, per inference unless the key says other."""
+    """Everything the report says, as JSON types; energies in pJ and times in ns, per inference."""
     counts, profile = report.counts, report.profile
     seconds = report.period_ns.nominal * 1e-9
     return {
@@ -161,7 +161,7 @@ def _layers(report: EnergyReport) -> list[dict[str, Any]]:
         kind = "population" if any(cells[i].neurons for i in here) else "input"
         cores = len({cells[i].core for i in here}) if kind == "population" else 0
         rows.append({"name": name, "kind": kind, "cores": cores, **_row(report, here, energy)})
-    return sorted(rows, key=lambda row: row["kind"])
+    return rows
 
 
 def _cores(report: EnergyReport) -> list[dict[str, Any]]:
@@ -214,8 +214,8 @@ def text(doc: Mapping[str, Any], rows: int = 12) -> RenderableType:
     energy, accuracy = doc["energy"], doc["accuracy"]
     network, placement = doc["network"], doc["placement"]
     lines = {
-        "target": f"{doc['target_title']}: {placement['chips']} chips, {placement['cores']} cores in use",
-        "network": ", ".join(f"{value:,} {name}" for name, value in network.items()),
+        "target": f"{doc['target_title']}; in use: chips {placement['chips']}, cores {placement['cores']}",
+        "network": ", ".join(f"{name} {value:,}" for name, value in network.items()),
         "accuracy": "no labels" if accuracy is None else f"{accuracy:.2%} of {doc['samples']:,} samples",
         "energy per inference": span(energy["total"]),
         "  dynamic": span(energy["dynamic"]),
@@ -234,12 +234,14 @@ def text(doc: Mapping[str, Any], rows: int = 12) -> RenderableType:
     parts: list[RenderableType] = [
         Text(doc["statement"], style="bold"),
         head,
+        Text(),
         _table("layer", doc["layers"], lambda row: row["name"]),
+        Text(),
         _table("core", cores[:rows], lambda row: f"{row['chip']}.{row['core']} {' '.join(row['populations'])}"),
     ]
     if rest > 0:
         parts.append(Text(f"... {rest:,} more"))
-    parts.append(Text("not priced: " + "; ".join(doc["unpriced"])))
+    parts.append(Text("\nnot priced: " + "; ".join(doc["unpriced"])))
     return Group(*parts)
 
 

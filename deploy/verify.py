@@ -81,6 +81,7 @@ def compare(left: str, right: str, a: Trains, b: Trains, names: tuple[str, ...],
     """Compare the named populations, in that order; those in ``rounded`` up to ``TOLERANCE``, all others exactly."""
     compared = differing = 0
     error = 0.0
+    steps = max(a[name].shape[1] for name in names)
     firsts: list[tuple[tuple[int, int, int], Difference]] = []
     for rank, name in enumerate(names):
         x, y = a[name], b[name].reshape(a[name].shape)
@@ -88,12 +89,13 @@ def compare(left: str, right: str, a: Trains, b: Trains, names: tuple[str, ...],
         if name in rounded:
             size = max(float(abs(x).max()), 1e-300)
             error = max(error, float(abs(x - y).max()))
-            wrong = abs(x - y) > TOLERANCE * size
+            wrong &= ~(abs(x - y) <= TOLERANCE * size)  # also where one of them is NaN
         compared += x.size
         differing += int(wrong.sum())
         if wrong.any():
             sample, step, *neuron = (int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
             place = (sample, step, *neuron)
+            step += steps - x.shape[1]  # a train of one step is what is read at the end
             first = Difference(sample, step, name, tuple(neuron), float(x[place]), float(y[place]))
             firsts.append(((sample, step, rank), first))
     first = min(firsts, key=lambda item: item[0])[1] if firsts else None
@@ -159,9 +161,12 @@ def float_accuracy(job: Job, inputs: Inputs, chunk: int = 125) -> float | None:
     if inputs.label is None:
         return None
 
+    read = next(p for p in job.net.populations if p.name == job.net.outputs[0])
+
     def outputs(start: int) -> NDArray[Any]:
         part = {name: x[start : start + chunk] for name, x in inputs.real.items()}
-        return net_sim.run(job.net, part, job.steps)[job.net.outputs[0]][:, -1]
+        train = net_sim.run(job.net, part, job.steps)[read.name]
+        return train.sum(1) if read.spiking else train[:, -1]
 
     with ThreadPoolExecutor() as pool:
         return accuracy(np.concatenate(list(pool.map(outputs, range(0, len(inputs), chunk)))), inputs.label)

@@ -50,7 +50,7 @@ class Current:
     bias: F64
 
 
-Value = Spikes | Current | float
+Value = Spikes | Current | float | int
 
 
 class _Graph:
@@ -61,9 +61,12 @@ class _Graph:
         self.nodes: dict[str, nir.NIRNode] = {}
         self.edges: list[tuple[str, str]] = []
 
-    def node(self, name: str, node: nir.NIRNode, *feeds: str) -> str:
+    def check_new(self, name: str) -> None:
         if name in self.nodes:
             raise UnsupportedLayer(f"layer '{name}' is used twice; give each use a layer of its own")
+
+    def node(self, name: str, node: nir.NIRNode, *feeds: str) -> str:
+        self.check_new(name)
         self.nodes[name] = node
         self.edges += [(feed, name) for feed in feeds]
         return name
@@ -100,17 +103,20 @@ def to_nir(module: nn.Module, inputs: dict[str, Shape], dt_s: float, steps: int)
                     f"layer '{node.target}' ({kind}) has no NIR form",
                     "remove it, or add a row to export/from_torch.py:TABLE",
                 )
+            if node.kwargs:
+                raise UnsupportedLayer(f"layer '{node.target}' is called with named arguments; pass them by position")
             values[node] = row(graph, name, layer, steps, *args)
         elif node.op == "call_function" and node.target in FUNCTIONS:
             values[node] = FUNCTIONS[node.target](*args)
         elif node.op == "output":
             for result in args[0] if isinstance(args[0], tuple) else args:
-                if not isinstance(result, Spikes) or len(result.terms) != 1:
+                if not isinstance(result, Spikes) or len(result.terms) != 1 or result.terms[0][1] != 1.0:
                     raise UnsupportedLayer("the module returns a sum or a current; end it with a neuron or a readout")
                 source = result.terms[0][0]
                 graph.node(f"{source}_output", nir.Output({"output": np.array(result.shape)}), source)
         else:
-            raise UnsupportedLayer(f"'{node.target}' between layers has no NIR form; only '+' and 'parameter *' have")
+            called = getattr(node.target, "__name__", node.target)
+            raise UnsupportedLayer(f"'{called}' between layers has no NIR form; only '+' and 'parameter *' have")
     return nir.NIRGraph(graph.nodes, graph.edges, metadata={})
 
 
@@ -166,10 +172,10 @@ def _add(a: Value, b: Value) -> Value:
 
 
 def _mul(a: Value, b: Value) -> Value:
-    gain, x = (a, b) if isinstance(a, float) else (b, a)
-    if isinstance(gain, float) and isinstance(x, Spikes):
+    gain, x = (a, b) if isinstance(a, (float, int)) else (b, a)
+    if isinstance(gain, (float, int)) and isinstance(x, Spikes):
         return Spikes(x.shape, tuple((name, g * gain) for name, g in x.terms))
-    if isinstance(gain, float) and isinstance(x, Current):
+    if isinstance(gain, (float, int)) and isinstance(x, Current):
         return replace(x, parts=tuple((s, _scaled(c, gain)) for s, c in x.parts), bias=x.bias * gain)
     raise UnsupportedLayer("'*' between layers must be one number times spikes; a product of two activations is not")
 
@@ -178,16 +184,20 @@ def _scaled(conv: Conv, gain: Any) -> Conv:
     return replace(conv, weight=conv.weight * gain)
 
 
-def _spikes(name: str, value: Value) -> Spikes:
+def _spikes(graph: _Graph, name: str, value: Value) -> Spikes:
     if not isinstance(value, Spikes):
         raise UnsupportedLayer(f"layer '{name}' must be fed by spikes, not by a current")
+    if any(isinstance(graph.nodes[source], nir.I) for source, _ in value.terms):
+        raise UnsupportedLayer(f"layer '{name}' is fed by a readout; nothing can follow one")
     return value
 
 
-def _binary(name: str, value: Value) -> str:
-    spikes = _spikes(name, value)
+def _binary(graph: _Graph, name: str, value: Value) -> str:
+    spikes = _spikes(graph, name, value)
     if len(spikes.terms) != 1 or spikes.terms[0][1] != 1.0:
         raise UnsupportedLayer(f"layer '{name}' must be fed by one neuron layer; a sum is not binary")
+    if isinstance(graph.nodes[spikes.terms[0][0]], nir.Input):
+        raise UnsupportedLayer(f"layer '{name}' must be fed by a neuron layer; an input is not binary")
     return spikes.terms[0][0]
 
 
@@ -197,8 +207,8 @@ def _repeat(_graph: _Graph, _name: str, layer: neurons.Repeat, steps: int, x: Va
     return x
 
 
-def _conv(_graph: _Graph, name: str, layer: nn.Conv2d, _steps: int, x: Value) -> Value:
-    spikes = _spikes(name, x)
+def _conv(graph: _Graph, name: str, layer: nn.Conv2d, _steps: int, x: Value) -> Value:
+    spikes = _spikes(graph, name, x)
     if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
         raise UnsupportedLayer(f"layer '{name}' pads by '{layer.padding_mode}' {layer.padding}; give numbers and zeros")
     weight = layer.weight.detach().numpy()
@@ -252,6 +262,7 @@ def _spike(graph: _Graph, name: str, layer: neurons.Spike, _steps: int, x: Value
 
 def _fire(graph: _Graph, name: str, neuron: nir.NIRNode, x: Current) -> Spikes:
     """Emit one Conv2d per part and the neuron that sums them; the first carries the bias."""
+    graph.check_new(name)
     feeds = [
         graph.node(f"{name}_w{k}", _conv2d(conv, x.bias if k == 0 else x.bias * 0), source)
         for k, (source, conv) in enumerate(x.parts)
@@ -269,7 +280,7 @@ def _threshold(shape: Shape, value: float) -> nir.Threshold:
 
 
 def _or_pool(graph: _Graph, name: str, layer: neurons.OrPool, _steps: int, x: Value) -> Value:
-    source, shape = _binary(name, x), _spikes(name, x).shape
+    source, shape = _binary(graph, name, x), _spikes(graph, name, x).shape
     kernel, stride, padding = ((v, v) for v in (layer.kernel, layer.stride, layer.padding))
     out = Conv(np.empty((shape[0], 1, *kernel)), shape, stride, padding).output_shape
     pooled = graph.node(f"{name}_w0", nir.SumPool2d(np.array(kernel), np.array(stride), np.array(padding)), source)
@@ -282,8 +293,8 @@ def _gate(graph: _Graph, name: str, layer: attention.Gate, _steps: int, query: V
     Large heads: an OR population per head, then an AND with the key. Thresholds lie between the integers a sum can
     take, so that readers that compare with >= agree.
     """
-    q, k = _binary(name, query), _binary(name, key)
-    shape = _spikes(name, key).shape
+    q, k = _binary(graph, name, query), _binary(graph, name, key)
+    shape = _spikes(graph, name, key).shape
     size, ones = shape[0] // layer.heads, np.ones(shape)
     none = np.zeros(shape[0])
     if size <= FUSED_GATE_LIMIT:
@@ -307,7 +318,7 @@ def _readout(graph: _Graph, name: str, layer: model.Readout, steps: int, *stream
     feeds: list[str] = []
     column = 0
     for stream in streams:
-        spikes = _spikes(name, stream)
+        spikes = _spikes(graph, name, stream)
         channels, tokens = spikes.shape[0], prod(spikes.shape[1:])
         part = np.repeat(weight[:, column : column + channels], tokens, axis=1) / (steps * tokens)
         column += channels

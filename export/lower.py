@@ -17,11 +17,16 @@ from scipy.sparse import csr_array, eye_array
 
 from snnergy.errors import BadInput, UnsupportedLayer
 from snnergy.export import passes
-from snnergy.export.maps import Conv, Dense, Map, Shape, Sparse
+from snnergy.export.maps import Conv, Dense, Map, Shape, Sparse, weights
 from snnergy.export.net import F64, Net, Population, Projection, Source, order, verify
 
 NEURONS = (nir.LIF, nir.IF, nir.LI, nir.I, nir.Threshold)
+READOUTS = (nir.LI, nir.I)
 LINEAR = (nir.Affine, nir.Linear, nir.Conv2d, nir.Scale, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)
+MAX_VALUES = 1 << 28
+"""Most values that one node may put out: a shape in a file costs nothing to write."""
+FLOAT32_ROUNDING = 1e-6
+"""A tau of one time step is not shorter than it because some tool stored it in float32."""
 
 
 def lower(graph: nir.NIRGraph, dt_s: float, rewrites: tuple[passes.Pass, ...] = passes.PASSES) -> Net:
@@ -66,7 +71,7 @@ def from_nir(graph: nir.NIRGraph, dt_s: float) -> Net:
     for name in _sorted(graph, feeds):
         node = graph.nodes[name]
         if isinstance(node, nir.Input):
-            shape = _shape(node.input_type["input"])
+            shape = _shape(name, node.input_type["input"])
             sources.append(Source(name, shape))
             flows[name] = _Flow(shape, (_Path(name, None),), np.zeros(shape))
         elif isinstance(node, nir.Output):
@@ -80,11 +85,14 @@ def from_nir(graph: nir.NIRGraph, dt_s: float) -> Net:
         elif isinstance(node, LINEAR):
             flows[name] = _through(name, node, _join(name, feeds[name], flows))
         elif isinstance(node, NEURONS):
-            population, shape = _population(name, node, dt_s), _shape(node.input_type["input"])
+            shape = _shape(name, node.input_type["input"])
+            population, gain = _population(name, node, shape, dt_s)
             if feeds[name]:
                 flow = _join(name, feeds[name], flows)
                 if flow.shape != shape:
                     raise BadInput(f"node '{name}' has shape {list(shape)}, its input has {list(flow.shape)}")
+                if (gain != 1.0).any():
+                    flow = _through(name, nir.Scale(gain.reshape(shape)), flow)
                 population = replace(population, bias=population.bias + flow.constant.ravel())
                 projections += [Projection(p.origin, name, p.map or _identity(shape)) for p in flow.paths]
             populations.append(population)
@@ -94,11 +102,16 @@ def from_nir(graph: nir.NIRGraph, dt_s: float) -> Net:
                 f"node '{name}' is a {type(node).__name__}, which this version does not lower",
                 f"it lowers {', '.join(sorted(k.__name__ for k in (*NEURONS, *LINEAR)))}",
             )
+    if not sources:
+        raise BadInput("the graph has no Input node")
     if not populations:
         raise BadInput("the graph has no neurons")
     if not read:
         raise BadInput("the graph has no output; join the last population to an Output node")
     outputs_in_order = tuple(p.name for p in populations if p.name in read)
+    for e in projections:
+        if not np.isfinite(weights(e.map)).all():
+            raise BadInput(f"the weights of '{e.target}' overflow when the nodes before it are multiplied")
     ordered = order(tuple(populations), tuple(projections))
     return Net(tuple(sources), ordered, tuple(projections), outputs_in_order, dt_s)
 
@@ -109,6 +122,13 @@ def _edges(graph: nir.NIRGraph) -> dict[str, list[str]]:
         for end in (source, target):
             if end not in graph.nodes:
                 raise BadInput(f"edge '{source}' -> '{target}' names '{end}', which the graph does not have")
+        if isinstance(graph.nodes[target], nir.Input) or isinstance(graph.nodes[source], nir.Output):
+            raise BadInput(f"edge '{source}' -> '{target}' runs into an Input or out of an Output")
+        if isinstance(graph.nodes[source], READOUTS) and not isinstance(graph.nodes[target], nir.Output):
+            raise UnsupportedLayer(
+                f"'{source}' ({type(graph.nodes[source]).__name__}) feeds '{target}' with a membrane, not with spikes",
+                "only an Output node may read an I or LI",
+            )
         feeds[target].append(source)
     return feeds
 
@@ -130,7 +150,7 @@ def _sorted(graph: nir.NIRGraph, feeds: dict[str, list[str]]) -> list[str]:
                 source = feeds[name][next_feed]
                 if state.get(source) == 1:
                     members = [n for n, _ in stack]
-                    loop = " -> ".join(reversed([source, *reversed(members[members.index(source) :])]))
+                    loop = " -> ".join([source, *reversed(members[members.index(source) :])])
                     raise UnsupportedLayer(
                         f"the network is recurrent ({loop}); this version runs feed-forward networks only"
                     )
@@ -141,8 +161,14 @@ def _sorted(graph: nir.NIRGraph, feeds: dict[str, list[str]]) -> list[str]:
     return done
 
 
-def _shape(value: object) -> Shape:
-    return tuple(int(n) for n in np.asarray(value).ravel())
+def _shape(name: str, value: object) -> Shape:
+    return _possible(name, tuple(int(n) for n in np.asarray(value).ravel()))
+
+
+def _possible(name: str, shape: Shape) -> Shape:
+    if min(shape, default=0) < 1 or prod(shape) > MAX_VALUES:
+        raise BadInput(f"node '{name}' has shape {list(shape)}; every side must be > 0, the product <= {MAX_VALUES}")
+    return shape
 
 
 def _join(name: str, feeds: list[str], flows: dict[str, _Flow]) -> _Flow:
@@ -161,7 +187,7 @@ def _join(name: str, feeds: list[str], flows: dict[str, _Flow]) -> _Flow:
 def _through(name: str, node: nir.NIRNode, flow: _Flow) -> _Flow:
     """The flow after a linear node: its map composed onto every path, its bias and the mapped constant summed."""
     if isinstance(node, nir.Flatten):
-        shape = _flattened(node, flow.shape)
+        shape = _flattened(name, node, flow.shape)
         moved = tuple(_Path(p.origin, _reshaped(p.map, shape) if p.map else None) for p in flow.paths)
         return _Flow(shape, moved, flow.constant.reshape(shape))
     linear = _map(name, node, flow.shape)
@@ -194,10 +220,11 @@ def _identity(shape: Shape) -> Sparse:
     return Sparse(csr_array(eye_array(prod(shape), format="csr")), shape, shape)
 
 
-def _flattened(node: nir.Flatten, shape: Shape) -> Shape:
-    start, end = node.start_dim % len(shape), node.end_dim % len(shape)
-    if start > end:
-        raise BadInput(f"Flatten from axis {node.start_dim} to {node.end_dim} of shape {list(shape)} is empty")
+def _flattened(name: str, node: nir.Flatten, shape: Shape) -> Shape:
+    axes = len(shape)
+    start, end = (int(d) + axes if d < 0 else int(d) for d in (node.start_dim, node.end_dim))
+    if not 0 <= start <= end < axes:
+        raise BadInput(f"node '{name}' flattens axes {node.start_dim} to {node.end_dim} of a shape {list(shape)}")
     return (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
@@ -219,8 +246,24 @@ def _map(name: str, node: nir.NIRNode, shape: Shape) -> Map:
         return _conv(name, node, shape)
     assert isinstance(node, (nir.SumPool2d, nir.AvgPool2d))
     kernel, stride, padding = (_pair(v) for v in (node.kernel_size, node.stride, node.padding))
-    value = 1.0 if isinstance(node, nir.SumPool2d) else 1.0 / prod(kernel)
+    value = 1.0 if isinstance(node, nir.SumPool2d) else 1.0 / max(prod(kernel), 1)
+    _check_window(name, kernel, shape, stride, padding, (1, 1))
     return Conv(np.full((shape[0], 1, *kernel), value), shape, stride, padding, groups=shape[0])
+
+
+def _check_window(name: str, kernel: Shape, shape: Shape, stride: Shape, padding: Shape, dilation: Shape) -> None:
+    """Refuse a window that is empty, never fits, or would need more memory than its input has any use for."""
+    sides = shape[1:]
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    usable = min(*kernel, *stride, *dilation) >= 1 and min(padding) >= 0
+    if not usable or any(k > n + 2 * p or p >= n + k for k, n, p in zip(spans, sides, padding, strict=True)):
+        raise BadInput(
+            f"node '{name}': a window {list(kernel)} with stride {list(stride)}, padding {list(padding)} and dilation "
+            f"{list(dilation)} has no output on {list(sides)}"
+        )
+    out = ((n + 2 * p - k) // s + 1 for n, p, k, s in zip(sides, padding, spans, stride, strict=True))
+    _possible(name, (shape[0], *out))
+    _possible(name, (shape[0], *kernel))
 
 
 def _conv(name: str, node: nir.Conv2d, shape: Shape) -> Conv:
@@ -229,10 +272,9 @@ def _conv(name: str, node: nir.Conv2d, shape: Shape) -> Conv:
         raise BadInput(
             f"node '{name}' has weights {list(weight.shape)} in {groups} groups, its input has shape {list(shape)}"
         )
-    if node.input_shape is not None and _shape(node.input_shape) != shape[1:]:
-        raise BadInput(
-            f"node '{name}' expects {list(_shape(node.input_shape))} pixels, its input has {list(shape[1:])}"
-        )
+    expected = shape[1:] if node.input_shape is None else tuple(int(n) for n in np.asarray(node.input_shape).ravel())
+    if expected != shape[1:]:
+        raise BadInput(f"node '{name}' expects {list(expected)} pixels, its input has {list(shape[1:])}")
     stride, dilation = _pair(node.stride), _pair(node.dilation)
     if isinstance(node.padding, str):
         spans = tuple(d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True))
@@ -243,9 +285,9 @@ def _conv(name: str, node: nir.Conv2d, shape: Shape) -> Conv:
         padding = (spans[0] // 2, spans[1] // 2) if node.padding == "same" else (0, 0)
     else:
         padding = _pair(node.padding)
+    _check_window(name, weight.shape[2:], shape, stride, padding, dilation)
     conv = Conv(weight, shape, stride, padding, dilation, groups)
-    if min(*stride, *dilation) < 1 or min(padding) < 0 or min(conv.output_shape) < 1:
-        raise BadInput(f"node '{name}' has no output: {conv} on {list(shape)}")
+    _possible(name, conv.output_shape)
     return conv
 
 
@@ -254,34 +296,40 @@ def _pair(value: object) -> tuple[int, int]:
     return (pair[0], pair[0]) if len(pair) == 1 else (pair[0], pair[1])
 
 
-def _population(name: str, node: nir.NIRNode, dt_s: float) -> Population:
-    shape = _shape(node.input_type["input"])
+def _population(name: str, node: nir.NIRNode, shape: Shape, dt_s: float) -> tuple[Population, F64]:
+    """The population, and the gain its input still needs: a neuron folds it into the threshold, a readout does not.
+
+    The membrane of a readout is what is read, so it keeps the unit it has in NIR. gain: float64[n]
+    """
     n = prod(shape)
 
     def value(field: str) -> F64:
-        return np.asarray(getattr(node, field), np.float64).ravel()
+        return np.broadcast_to(np.asarray(getattr(node, field), np.float64).ravel(), n)
 
     if isinstance(node, nir.Threshold):
-        return Population(name, shape, np.zeros(n), value("threshold"), np.zeros(n))
+        return Population(name, shape, np.zeros(n), value("threshold").copy(), np.zeros(n)), np.ones(n)
     if isinstance(node, (nir.LIF, nir.LI)):
         tau, r = value("tau"), value("r")
         if (tau <= 0).any():
             raise BadInput(f"node '{name}' has tau {tau.min():g} s; it must be > 0")
-        if (tau < dt_s).any():
+        if (tau < dt_s * (1 - FLOAT32_ROUNDING)).any():
             raise BadInput(
                 f"node '{name}' has tau {tau.min():g} s, shorter than the time step {dt_s:g} s", "lower --dt"
             )
-        decay, gain = 1.0 - dt_s / tau, r * (dt_s / tau)
+        decay, gain = np.maximum(1.0 - dt_s / tau, 0.0), r * (dt_s / tau)
         leak = value("v_leak") * (dt_s / tau)
     else:
         decay, gain, leak = np.ones(n), value("r"), np.zeros(n)
         gain = np.where(np.isclose(gain * dt_s, 1.0, rtol=1e-9), 1.0, gain)  # SpikingJelly's r = 1/dt
+    if isinstance(node, READOUTS):
+        return Population(name, shape, decay, np.full(n, np.inf), leak), gain
     if (gain <= 0).any():
-        raise UnsupportedLayer(f"node '{name}' has r {gain.min():g}; an input gain must be > 0")
-    if isinstance(node, (nir.LI, nir.I)):
-        threshold = np.full(n, np.inf)
-    else:
-        if (reset := value("v_reset")).any():
-            raise UnsupportedLayer(f"node '{name}' resets to {reset.max():g}; only a reset to 0 is lowered")
-        threshold = value("v_threshold") / gain
-    return Population(name, shape, np.broadcast_to(decay, n).copy(), threshold, leak / gain + np.zeros(n))
+        raise UnsupportedLayer(f"node '{name}' has r {value('r').min():g}; an input gain must be > 0")
+    if (reset := value("v_reset")).any():
+        other = reset[reset != 0][0]
+        raise UnsupportedLayer(f"node '{name}' resets to {other:g}; only a reset to 0 is lowered")
+    with np.errstate(over="ignore"):
+        threshold, bias = value("v_threshold") / gain, leak / gain
+    if not (np.isfinite(threshold) & np.isfinite(bias)).all():
+        raise BadInput(f"node '{name}' has r {value('r').min():g}; v_threshold / r and v_leak / r must be finite")
+    return Population(name, shape, decay, threshold, bias), np.ones(n)

@@ -7,7 +7,6 @@ from a file until every object in it has been looked at.
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,11 @@ DT_S = 1e-4
 MAX_BYTES = 4 << 30
 MAX_OBJECTS = 200_000
 MAX_DEPTH = 24
+MAX_STEPS = 1 << 20
+MAX_DT_S = 1e6
+STORED_SHARE = 1100
+"""A data set larger than ``SMALL_BYTES`` may declare this many times what it stores; gzip reaches 1032."""
+SMALL_BYTES = 64 << 20
 KEY = "snnergy"
 """Where our provenance sits in the graph's metadata, as one JSON string. The graph is right without it."""
 
@@ -53,15 +57,17 @@ def provenance(graph: nir.NIRGraph) -> Provenance:
     try:
         known = json.loads(raw if isinstance(raw, str) else raw.decode())
         found = Provenance(**{k: v for k, v in known.items() if k in Provenance.__dataclass_fields__})
-        usable = (
-            found.dt_s > 0 and math.isfinite(found.dt_s) and (found.steps is None or 0 < int(found.steps) < 1 << 20)
-        )
-    except (TypeError, ValueError, AttributeError, UnicodeDecodeError):
-        raise BadInput("the graph's snnergy metadata is not what this tool writes; remove or mend it") from None
-    if not usable:
-        raise BadInput(
-            f"the graph's snnergy metadata has dt_s {found.dt_s!r} and steps {found.steps!r}; both must be > 0"
-        )
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        found = None
+    texts = () if found is None else (found.scheme, found.reset, found.compare)
+    maybe = () if found is None else (found.input, found.model, found.version)
+    if not (found and all(isinstance(t, str) for t in texts) and all(t is None or isinstance(t, str) for t in maybe)):
+        raise BadInput("the graph's snnergy metadata is not what this tool writes; remove or mend it")
+    if type(found.dt_s) not in (int, float) or not 0 < found.dt_s < MAX_DT_S:
+        raise BadInput(f"the graph's snnergy metadata has dt_s {str(found.dt_s)[:40]}; it must be a number of seconds")
+    if found.steps is not None and (type(found.steps) is not int or not 0 < found.steps <= MAX_STEPS):
+        got = str(found.steps)[:40]
+        raise BadInput(f"the graph's snnergy metadata has steps {got}; it must be a whole number, 1 to {MAX_STEPS}")
     return found
 
 
@@ -83,6 +89,8 @@ def read(path: Path | str) -> nir.NIRGraph:
         raise BadInput(f"no file {path}")
     if path.is_dir():
         raise BadInput(f"{path} is a folder, not a .nir file")
+    if not path.is_file():
+        raise BadInput(f"{path} is not a file")
     if not h5py.is_hdf5(path):
         raise BadInput(f"{path} is not a NIR file: it is not HDF5 or is cut short at the front")
     try:
@@ -111,7 +119,7 @@ def _first_line(error: BaseException) -> str:
 
 def _walk(path: Path, file: h5py.File) -> None:
     """Visit every object through hard links only, and add up what it declares."""
-    seen: set[int] = set()
+    seen = {int(h5py.h5o.get_info(file.id).addr)}  # type: ignore[attr-defined]
     total = 0
 
     def visit(group: h5py.Group, depth: int) -> None:
@@ -119,6 +127,8 @@ def _walk(path: Path, file: h5py.File) -> None:
         if depth > MAX_DEPTH:
             raise BadInput(f"{path} nests deeper than {MAX_DEPTH} groups; no NIR graph does")
         for name in group:
+            if not str(name).isprintable():
+                raise BadInput(f"{path}: the name {str(name)[:80]!r} cannot be printed; rename it")
             where = f"{str(group.name).rstrip('/')}/{name}"
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise BadInput(f"{path}: '{where}' is a link to another place; copy the data into the file")
@@ -140,9 +150,12 @@ def _walk(path: Path, file: h5py.File) -> None:
                     raise BadInput(
                         f"{path}: '{where}' has type {item.dtype}; numbers, booleans and strings are allowed"
                     )
-                total += int(item.size or 0) * item.dtype.itemsize
+                declared, stored = int(item.size or 0) * item.dtype.itemsize, int(item.id.get_storage_size())
+                total += declared
                 if total > MAX_BYTES:
                     raise BadInput(f"{path} declares more than {MAX_BYTES >> 30} GiB of data at '{where}'")
+                if declared > max(SMALL_BYTES, STORED_SHARE * stored):
+                    raise BadInput(f"{path}: '{where}' declares {declared} bytes and stores {stored}")
             else:
                 raise BadInput(f"{path}: '{where}' is neither a group nor a data set")
 

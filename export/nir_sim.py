@@ -27,6 +27,7 @@ def run(graph: nir.NIRGraph, inputs: dict[str, F64], steps: int, dt_s: float) ->
     for source, target in graph.edges:
         feeds[target].append(source)
     names = list(TopologicalSorter(feeds).static_order())
+    samples = len(next(iter(inputs.values())))
     membrane: dict[str, F64] = {}
     trace: dict[str, list[F64]] = {}
     for _ in range(steps):
@@ -36,11 +37,14 @@ def run(graph: nir.NIRGraph, inputs: dict[str, F64], steps: int, dt_s: float) ->
             if isinstance(node, nir.Input):
                 now[name] = np.asarray(inputs[name], np.float64)
                 continue
-            x = now[feeds[name][0]]
-            for other in feeds[name][1:]:
-                x = x + now[other]
             if isinstance(node, nir.Output):
                 continue
+            if feeds[name]:
+                x = now[feeds[name][0]]
+                for other in feeds[name][1:]:
+                    x = x + now[other]
+            else:
+                x = np.zeros((samples, *node.input_type["input"]))
             linear = LINEAR.get(type(node))
             if linear is not None:
                 now[name] = linear(node, x)

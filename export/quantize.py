@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import ceil, floor, log2, prod
+from math import ceil, floor, inf, log2, prod
 
 import numpy as np
 
-from snnergy.errors import BadInput, Overflow
+from snnergy.errors import BadInput, Overflow, UnsupportedLayer
 from snnergy.export.maps import Conv, Map, Sparse, weights, with_weights
 from snnergy.export.net import F64, Net, Population, Projection, incoming
 from snnergy.export.quantnet import (
@@ -28,6 +28,8 @@ from snnergy.export.quantnet import (
 
 START_SCALE = float(1 << 16)
 """First scale tried where only graded inputs feed a population and nothing else sets one."""
+SMALLEST_SCALE = 2.0**-64
+"""Last scale tried where nothing feeds a population, so that only its threshold must fit."""
 ACCUMULATOR_LIMIT = (1 << 31) - 1
 """Largest sum of weights before the exponent is applied, in the engines and in Lava: int32."""
 
@@ -59,6 +61,8 @@ def quantize(net: Net, steps: int, *, weight_bits: int = 8, input_bits: int = 8,
         raise BadInput(f"weight bits {weight_bits}: 2 to 8 are possible, the sign included")
     if not 1 <= input_bits <= 8:
         raise BadInput(f"input bits {input_bits}: 1 to 8 are possible")
+    if steps < 1 or not 0 < input_max < inf:
+        raise BadInput(f"steps {steps} and largest input {input_max:g}: both must be > 0")
     sources = tuple(QuantSource(s.name, s.shape, input_bits, ((1 << input_bits) - 1) / input_max) for s in net.sources)
     graded = {s.name: s for s in sources}
     feeds = incoming(net.projections)
@@ -71,6 +75,8 @@ def quantize(net: Net, steps: int, *, weight_bits: int = 8, input_bits: int = 8,
         populations.append(population)
         quantised.update({id(e): q for e, q in zip(edges, maps, strict=True)})
         lossy += _losses(p, population)
+        if _is_gate(p, edges, graded) and population.scale != 1.0:
+            lossy.append(f"{p.name}: {weight_bits} bits do not hold its whole weights exactly; a gate or OR may err")
     projections = tuple(quantised[id(e)] for e in net.projections)
     result = QuantNet(sources, tuple(populations), projections, net.outputs, net.dt_s, steps, weight_bits, tuple(lossy))
     verify(result)
@@ -96,7 +102,7 @@ def layer_errors(net: Net, quant: QuantNet) -> tuple[LayerError, ...]:
                 (wrong / total) ** 0.5 if total else 0.0,
                 _relative(p.bias, q.bias / (1 << STATE_SHIFT) / q.scale),
                 _relative(p.threshold, q.threshold / q.scale) if p.spiking and not _is_exact(p, q) else 0.0,
-                float(abs(p.decay - (1 - q.decay / DECAY_ONE)).max()) if not q.memoryless else 0.0,
+                float(abs(p.decay - (1 - q.decay / DECAY_ONE)).max()) if p.decay.any() else 0.0,
             )
         )
     return tuple(rows)
@@ -113,7 +119,7 @@ def _relative(real: F64, back: F64) -> float:
 
 def _losses(p: Population, q: QuantPopulation) -> list[str]:
     lines: list[str] = []
-    if not q.memoryless and (1 - q.decay / DECAY_ONE != p.decay).any():
+    if p.decay.any() and (1 - q.decay / DECAY_ONE != p.decay).any():
         lines.append(f"{p.name}: decay {p.decay.max():.6g} becomes {1 - q.decay.min() / DECAY_ONE:.6g} (12 bits)")
     if q.memoryless and (q.decay == DECAY_ONE).any():
         lines.append(f"{p.name}: memoryless beyond the 12-bit decay register; exact in simulation, not on a chip")
@@ -125,14 +131,19 @@ def _losses(p: Population, q: QuantPopulation) -> list[str]:
 def _population(
     p: Population, edges: list[Projection], graded: dict[str, QuantSource], steps: int, bits: int
 ) -> tuple[QuantPopulation, list[QuantProjection]]:
-    if _stays_integer(p, edges, graded, bits):
+    if p.spiking and p.threshold.min() < 0:
+        raise UnsupportedLayer(
+            f"population '{p.name}' has threshold {p.threshold.min():g}; a chip's thresholds are at least 0"
+        )
+    if _is_gate(p, edges, graded) and _holds(edges, bits):
         exact = _attempt(p, edges, graded, steps, bits, 1.0, np.floor)
         if exact is not None:
             return exact
     largest = {id(e): float(abs(weights(e.map)).max(initial=0.0)) for e in edges}
     binary = [largest[id(e)] for e in edges if e.source not in graded and largest[id(e)] > 0]
     scale = ((1 << (bits - 1)) - 1) / min(binary) if binary else START_SCALE
-    while scale * max([*largest.values(), abs(p.bias).max(initial=0.0), 1e-12]) >= 1.0:
+    strongest = max([*largest.values(), abs(p.bias).max(initial=0.0)])
+    while scale * strongest >= 1.0 or (strongest == 0.0 and scale > SMALLEST_SCALE):
         fitted = _attempt(p, edges, graded, steps, bits, _whole_threshold(p, scale), np.rint)
         if fitted is not None:
             return fitted
@@ -143,15 +154,27 @@ def _population(
     )
 
 
-def _stays_integer(p: Population, edges: list[Projection], graded: dict[str, QuantSource], bits: int) -> bool:
-    """A memoryless population of small integer weights on binary spikes needs no scaling."""
-    limit = (1 << (bits - 1)) - 1
-    integer = all(np.array_equal(weights(e.map), np.rint(weights(e.map))) for e in edges)
-    small = all(abs(weights(e.map)).max(initial=0.0) <= limit for e in edges)
-    binary = not any(e.source in graded for e in edges)
-    return bool(p.spiking and not p.decay.any() and not p.bias.any() and (p.threshold >= 0).all()) and (
-        integer and small and binary
+def _is_gate(p: Population, edges: list[Projection], graded: dict[str, QuantSource]) -> bool:
+    """A memoryless population of whole weights on binary spikes, which needs no scaling."""
+    whole = all(np.array_equal(weights(e.map), np.rint(weights(e.map))) for e in edges)
+    return bool(p.spiking and not p.decay.any() and not p.bias.any()) and (
+        whole and not any(e.source in graded for e in edges)
     )
+
+
+def _holds(edges: list[Projection], bits: int) -> bool:
+    """Whether these whole weights are integers of so many bits times one power of two per projection."""
+    for e in edges:
+        w = weights(e.map)
+        mantissa = w / 2.0 ** max(_exponent(float(abs(w).max(initial=0.0)), bits), 0)
+        if not np.array_equal(mantissa, np.rint(mantissa)):
+            return False
+    return True
+
+
+def _exponent(peak: float, bits: int) -> int:
+    """The smallest exponent with which ``peak`` fits a signed integer of so many bits."""
+    return ceil(log2(peak / ((1 << (bits - 1)) - 1))) if peak > 0 else 0
 
 
 def _whole_threshold(p: Population, scale: float) -> float:
@@ -174,14 +197,13 @@ def _attempt(
     round_threshold: Callable[[F64], F64],
 ) -> tuple[QuantPopulation, list[QuantProjection]] | None:
     """The population at this scale, or None where a register could overflow."""
-    limit = (1 << (bits - 1)) - 1
     projections: list[QuantProjection] = []
     low = high = np.zeros(prod(p.shape), np.int64)
     for e in edges:
         source = graded.get(e.source)
         unit = scale / source.scale if source else scale
         peak = float(abs(weights(e.map)).max(initial=0.0)) * unit
-        exponent = ceil(log2(peak / limit)) if peak > 0 else 0
+        exponent = _exponent(peak, bits)
         if source is None:
             exponent = max(exponent, 0)
         integer = with_weights(e.map, lambda w, f=unit / 2.0**exponent: np.rint(w * f).astype(np.int8))
@@ -200,6 +222,8 @@ def _attempt(
         return None
     mantissa, exponent = bias
     decay = np.rint((1.0 - p.decay) * DECAY_ONE).astype(np.int64)
+    if (decay >= DECAY_ONE - 1).all():  # all but memoryless: then it is, since 4095 keeps v / 4096
+        decay[:] = DECAY_ONE
     population = QuantPopulation(p.name, p.shape, decay, threshold, mantissa, exponent, p.spiking, scale)
     if not _fits(population, low, high, steps):
         return None

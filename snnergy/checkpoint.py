@@ -56,7 +56,7 @@ def load(path: str | os.PathLike[str]) -> tuple[SNNergy, dict[str, Any]]:
     state = document["state"]
     _check_state(path, state, model.state_dict())
     model.load_state_dict({key: value.contiguous() for key, value in state.items()}, assign=True)
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval(), {**document["meta"], "dt_s": document["dt_s"]}
 
 

@@ -215,21 +215,24 @@ def deploy(model: Path, target: str, output: Path | None, html: Path | None, as_
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page.")
-def report(file: Path, html: Path | None) -> None:
-    """Show a report that deploy wrote, in the terminal or as a page.
+@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Write its core map as a picture.")
+def report(file: Path, html: Path | None, svg: Path | None) -> None:
+    """Show a report that deploy wrote, in the terminal, as a page or as a picture.
 
     \b
     snnergy report report.json
-    snnergy report report.json --html report.html
+    snnergy report report.json --html report.html --svg cores.svg
     """
+    from snnergy.deploy import picture
     from snnergy.deploy import report as reports
     from snnergy.files import write_text
 
     document = reports.read(file)
-    if html:
-        write_text(html, reports.html(document))
-        click.echo(f"wrote {html}")
-    else:
+    for path, write in ((html, reports.html), (svg, picture.svg)):
+        if path:
+            write_text(path, write(document))
+            click.echo(f"wrote {path}")
+    if not (html or svg):
         console.show(reports.text(document))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from .errors import BadInput
@@ -84,12 +84,11 @@ class ModelConfig:
         for width, heads in zip(self.widths, self.heads, strict=True):
             if width % heads:
                 raise BadInput(f"model config: {heads} heads do not divide a stage {width} channels wide")
-        for field, low, high in (("beta", 0.0, 1.0), ("threshold", 0.0, float("inf"))):
-            value = getattr(self, field)
-            if type(value) not in (int, float) or not (low <= value <= high and value < float("inf")):
-                raise BadInput(f"model config: {field} is {value!r}, it must be a number of at least 0")
-        if self.threshold <= 0:
-            raise BadInput(f"model config: threshold is {self.threshold!r}, it must be above 0")
+        numbers = (int, float)
+        if type(self.beta) not in numbers or not 0 <= self.beta <= 1:
+            raise BadInput(f"model config: beta is {self.beta!r}, it must be a number from 0 to 1")
+        if type(self.threshold) not in numbers or not 0 < self.threshold < float("inf"):
+            raise BadInput(f"model config: threshold is {self.threshold!r}, it must be a finite number above 0")
         for field, allowed in (("downsample", Downsample), ("fusion", Fusion), ("modalities", Modalities)):
             value = getattr(self, field)
             if value not in get_args(allowed):
@@ -128,10 +127,10 @@ class ModelConfig:
         for key in ("heads", "blocks"):
             if isinstance(ready.get(key), list):
                 ready[key] = tuple(ready[key])
-        try:
-            return cls(**ready)
-        except TypeError as error:
-            raise BadInput(f"model config: {str(error).split('() ')[-1]}") from None
+        for field in fields(cls):
+            if field.default is MISSING and field.name not in ready:
+                raise BadInput(f"model config: the key '{field.name}' is missing")
+        return cls(**ready)
 
 
 _PAPER = ModelConfig(

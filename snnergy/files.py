@@ -15,7 +15,7 @@ from snnergy.errors import BadInput
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it is synced and takes the place of ``path``.
 
-    The folder is made where it is missing. Raises BadInput where the folder cannot be written.
+    The folder is made where it is missing. Raises BadInput where the folder or ``path`` cannot be written.
     """
     target = Path(path)
     make_folder(target.parent)
@@ -27,12 +27,15 @@ def replacing(path: Path | str) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        with part.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        part.replace(target)
+        try:
+            with part.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            part.chmod(0o666 & ~umask)
+            part.replace(target)
+        except OSError as error:
+            raise BadInput(f"cannot write {target}: {error.strerror}") from None
     except BaseException:
         with suppress(FileNotFoundError):
             part.unlink()

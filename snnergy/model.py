@@ -139,7 +139,8 @@ class SNNergy(nn.Module):
         self.repeat = Repeat(config.timesteps)
         self.stages = nn.ModuleList(Stage(index, config) for index in range(len(config.widths)))
         self.readout = Readout(config.dim * len(config.streams), config.classes)
-        self.to(memory_format=torch.channels_last)  # the convolutions of small grids are several times faster
+        # convolutions of small grids are several times faster in this layout
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, audio: Tensor, video: Tensor) -> Tensor:
         inputs = {"audio": audio, "video": video}

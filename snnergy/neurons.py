@@ -92,13 +92,13 @@ class Spike(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.fused:
             return _LeakyOverTime.apply(x, self.beta, self.threshold)  # type: ignore[no-any-return]
-        leaky = self.leaky().to(x)
+        leaky = self.leaky().to(x.device, x.dtype)
         membrane = torch.zeros_like(x[0])
         spikes = []
         for current in x:
             spike, membrane = leaky(current, membrane)
             spikes.append(spike)
-        return torch.stack(spikes)
+        return torch.stack(spikes).to(x.dtype)  # snntorch's spikes are always float32
 
     def extra_repr(self) -> str:
         return f"beta={self.beta}, threshold={self.threshold}"

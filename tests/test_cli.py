@@ -80,7 +80,7 @@ def test_the_two_commands_of_the_card_work_as_typed(run, model, monkeypatch):
 
 
 def test_deploy_writes_the_report_that_later_tools_rely_on(run, model):
-    options = "--samples 6 --cross-check 0 --json -o r.json --html r.html".split()
+    options = ["--samples", 6, "--cross-check", 0, "--json", "-o", "r.json", "--html", "r.html"]
     code, out, _ = run("deploy", model.with_suffix(".nir"), *options)
     assert code == 0
     document = json.loads(out)

@@ -1,0 +1,151 @@
+"""Profiles load, every number is sourced, and a wrong file says what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from snnergy.errors import ProfileError
+from snnergy.hardware_profiles import Quantity, load, names
+
+FOLDER = Path(__file__).parents[1] / "hardware_profiles"
+
+
+def quantities(name: str) -> dict[str, Quantity]:
+    profile = load(name)
+    tables = ("chip", "core", "energy_pj", "time_ns", "power_mw")
+    every = {f"{t}.{f.name}": getattr(getattr(profile, t), f.name) for t in tables for f in fields(getattr(profile, t))}
+    return {key: q for key, q in every.items() if q is not None}
+
+
+def test_names_are_the_files_of_the_folder() -> None:
+    assert list(names()) == sorted(p.stem for p in FOLDER.glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_number_has_a_source_and_lies_in_its_range(name: str) -> None:
+    assert load(name).name == name
+    for key, q in quantities(name).items():
+        assert q.low <= q.value <= q.high, key
+        assert q.source and q.unit, key
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_source_is_cited(name: str) -> None:
+    cited = {q.source for q in quantities(name).values()}
+    assert cited == set(load(name).sources.values())
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_mesh_seats_every_core(name: str) -> None:
+    chip = load(name).chip
+    assert chip.mesh_width.whole * chip.mesh_height.whole * chip.cores_per_router.whole >= chip.cores.whole
+
+
+def test_loihi2_holds_nothing_fitted_to_the_pilotnet_lif_run() -> None:
+    energy, time = load("loihi2").energy_pj, load("loihi2").time_ns
+    assert energy.synop.value == load("loihi1").energy_pj.synop.value
+    assert time.synop.value == pytest.approx(load("loihi1").time_ns.synop.value / 5)
+
+
+def test_a_loihi2_list_has_the_two_sizes_that_the_compiler_prints() -> None:
+    core = load("loihi2").core
+    word, header = core.synapse_word_bytes.whole, core.synapse_header_bytes.whole
+    assert 64 * -(-(header + 10) // word) == 192
+    assert 2560 * -(-(header + 100) // word) == 66_560
+
+
+def test_a_profile_loads_by_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text((FOLDER / "loihi2.toml").read_text())
+    assert load(path) == load(str(path)) == load("loihi2")
+
+
+def says(call: str | Path) -> str:
+    with pytest.raises(ProfileError) as error:
+        load(call)
+    return str(error.value)
+
+
+def test_an_unknown_name_names_the_nearest() -> None:
+    assert says("lohi2") == "no hardware profile 'lohi2'; did you mean 'loihi2'?"
+    assert says("cpu") == "no hardware profile 'cpu'; known: loihi1, loihi2, or the path of a .toml file"
+    assert says("no/t.toml") == "no hardware profile at 'no/t.toml'"
+
+
+HOP = 'hop_ew        = { value = 3.0, from = "davies2018", evidence = "inherited" }'
+
+
+@pytest.mark.parametrize(
+    ("hop", "message"),
+    [
+        (
+            'hop_ew = { value = 3, from = "rumour", evidence = "assumed" }',
+            "energy_pj.hop_ew cites 'rumour', which [source] does not define",
+        ),
+        (
+            'hop_ew = { value = 3, evidence = "assumed" }',
+            'energy_pj.hop_ew has no source; add from = "...", a key of [source]',
+        ),
+        ('hop_ew = { from = "brief", evidence = "vendor" }', "'energy_pj.hop_ew.value' is missing"),
+        (
+            'hop_ew = { value = 3, low = 4, from = "brief", evidence = "vendor" }',
+            "energy_pj.hop_ew has low 4, value 3, high 3; low <= value <= high must hold",
+        ),
+        (
+            'hop_ew = { value = "3", from = "brief", evidence = "vendor" }',
+            "energy_pj.hop_ew.value is '3', must be a finite number, 0 or more",
+        ),
+        (
+            'hop_ew = { value = true, from = "brief", evidence = "vendor" }',
+            "energy_pj.hop_ew.value is True, must be a finite number, 0 or more",
+        ),
+        (
+            'hop_ew = { value = inf, from = "brief", evidence = "vendor" }',
+            "energy_pj.hop_ew.value is inf, must be a finite number, 0 or more",
+        ),
+        ("hop_ew = 3.0", "energy_pj.hop_ew is 3.0, must be a table { value = ..., from = ... }"),
+        (
+            'hop_ew = { value = 3, from = "brief", evidence = "heard" }',
+            "energy_pj.hop_ew has evidence 'heard'; known: measured, simulated, vendor, derived, inherited, assumed",
+        ),
+        (
+            'hop_ew = { value = 3, unit = "pJ", from = "brief", evidence = "vendor" }',
+            "unknown key 'energy_pj.hop_ew.unit'; known: value, low, high, from, evidence, note",
+        ),
+        ("", "'energy_pj.hop_ew' is missing"),
+        (
+            HOP + "\nhop_up = 3.0",
+            "unknown key 'energy_pj.hop_up'; known: synop, list_fetch, update_active, update_idle, spike, message_out, "
+            "message_in, hop_ew, hop_ns, reset, interchip, input_byte, barrier",
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_number_is_named_with_its_key(tmp_path: Path, hop: str, message: str) -> None:
+    good = (FOLDER / "loihi2.toml").read_text()
+    assert HOP in good
+    path = tmp_path / "t.toml"
+    path.write_text(good.replace(HOP, hop))
+    assert says(path) == f"t.toml: {message}"
+
+
+def test_a_limit_is_a_whole_number(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(
+        (FOLDER / "loihi2.toml").read_text().replace("value = 4096, low = 4096", "value = 4096.5, low = 4096")
+    )
+    assert says(path) == "t.toml: core.neurons.value is 4096.5, must be a whole number, 0 or more"
+
+
+def test_a_file_that_is_not_toml_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text("name =")
+    assert says(path).startswith("t.toml: not a TOML file: ")
+    path.write_text("name = 'x'\nspeed = 3\n")
+    assert says(path) == (
+        "t.toml: unknown key 'speed'; known: name, title, chip, core, energy_pj, time_ns, power_mw, source"
+    )
+    path.write_text("name = 'x'\n")
+    assert says(path) == "t.toml: 'title' is missing"

@@ -1,0 +1,276 @@
+"""A placement is legal by a checker that shares no code with the mapper, and a refusal says which layer and limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil, prod
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from snnergy.deploy.fanout import fan_in, table
+from snnergy.deploy.mesh import routers, seat
+from snnergy.deploy.place import check, place
+from snnergy.deploy.placement import Placement
+from snnergy.deploy.schedule import Schedule, balance
+from snnergy.errors import DoesNotFit
+from snnergy.export.maps import Conv, Dense, Map, Shape, Sparse
+from snnergy.export.quantnet import QuantNet, QuantPopulation, QuantProjection, QuantSource
+from snnergy.hardware_profiles import Profile, load
+
+
+def population(name: str, shape: Shape) -> QuantPopulation:
+    zero = np.zeros(prod(shape), np.int64)
+    return QuantPopulation(name, shape, zero + 2048, zero + 10, zero, 0, True, 1.0)
+
+
+def network(shapes: dict[str, Shape], edges: list[tuple[str, str, Map]], bits: int = 1) -> QuantNet:
+    """Sources are the names that nothing feeds."""
+    targets = {target for _, target, _ in edges}
+    return QuantNet(
+        tuple(QuantSource(n, s, bits, 1.0) for n, s in shapes.items() if n not in targets),
+        tuple(population(n, s) for n, s in shapes.items() if n in targets),
+        tuple(QuantProjection(a, b, m, 0) for a, b, m in edges),
+        (list(shapes)[-1],),
+        1e-3,
+        4,
+        8,
+        (),
+    )
+
+
+def small(profile: Profile, **limits: int) -> Profile:
+    """The profile with other limits of a core, or of the chip where the core has none of that name."""
+
+    def change(part: object) -> dict[str, object]:
+        known = {n: v for n, v in limits.items() if hasattr(part, n)}
+        return {n: replace(profile.core.neurons, value=float(v), low=0.0, high=1e9, unit=n) for n, v in known.items()}
+
+    return replace(
+        profile,
+        core=replace(profile.core, **change(profile.core)),  # type: ignore[arg-type]
+        chip=replace(profile.chip, **change(profile.chip)),  # type: ignore[arg-type]
+    )
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> QuantNet:
+    """in -> conv -> (sparse, skip) -> dense, random weights with many zeros."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+    def weight(*shape: int) -> np.ndarray:
+        return (rng.integers(-5, 6, shape) * (rng.random(shape) < 0.6)).astype(np.int8)
+
+    groups = draw(st.sampled_from([1, 2]))
+    shape = (2, draw(st.integers(3, 7)), draw(st.integers(3, 7)))
+    conv = Conv(
+        weight(4, 2 // groups, 3, draw(st.sampled_from([1, 3]))),
+        shape,
+        stride=(draw(st.integers(1, 2)), 1),
+        padding=(draw(st.integers(0, 1)), 1),
+        groups=groups,
+    )
+    n, m = prod(conv.output_shape), draw(st.integers(1, 6))
+    edges: list[tuple[str, str, Map]] = [
+        ("in", "a", conv),
+        ("a", "b", Sparse(csr_array(weight(m, n)), conv.output_shape, (m,))),
+        ("b", "c", Dense(weight(5, m), (m,), (5,))),
+        ("a", "c", Dense(weight(5, n), conv.output_shape, (5,))),
+    ]
+    return network({"in": shape, "a": conv.output_shape, "b": (m,), "c": (5,)}, edges)
+
+
+def assert_legal(net: QuantNet, schedule: Schedule, profile: Profile, placement: Placement) -> None:
+    """Recount every limit from the unrolled matrices, one core and one neuron at a time."""
+    where: dict[str, np.ndarray] = {p.name: np.full(prod(p.shape), -1) for p in net.populations}
+    for index, core in enumerate(placement.cores):
+        for s in core.slices:
+            assert (np.diff(s.neurons) > 0).all()
+            assert (where[s.population][s.neurons] == -1).all(), "a neuron sits on two cores"
+            where[s.population][s.neurons] = index
+    assert all((cores >= 0).all() for cores in where.values()), "a neuron sits nowhere"
+    seats = [(c.chip, c.core) for c in placement.cores]
+    assert len(set(seats)) == len(seats)
+    per_router: dict[tuple[int, int, int], int] = {}
+    for c in placement.cores:
+        assert 0 <= c.chip < placement.chips and 0 <= c.core < profile.chip.cores.value
+        assert 0 <= c.x < profile.chip.mesh_width.value and 0 <= c.y < profile.chip.mesh_height.value
+        per_router[c.chip, c.x, c.y] = per_router.get((c.chip, c.x, c.y), 0) + 1
+    assert max(per_router.values()) <= profile.chip.cores_per_router.value
+
+    matrices = [(e, e.map.matrix().toarray() != 0) for e in net.projections]
+    for index, core in enumerate(placement.cores):
+        inputs: set[tuple[str, int]] = set()
+        memory = neurons = slots = 0
+        outputs: set[tuple[str, int, int]] = set()
+        for s in core.slices:
+            neurons += s.neurons.size
+            longest = 0
+            for (e, matrix), delay in zip(matrices, schedule.delays, strict=True):
+                if e.source == s.population:
+                    outputs |= {
+                        (s.population, i, where[e.target][j])
+                        for i in s.neurons.tolist()
+                        for j in np.flatnonzero(matrix[:, i]).tolist()
+                    }
+                if e.target != s.population:
+                    continue
+                longest = max(longest, delay)
+                mine = matrix[s.neurons]
+                inputs |= {(e.source, i) for i in np.flatnonzero(mine.any(axis=0)).tolist()}
+                if isinstance(e.map, Conv):
+                    held = sorted({i // prod(e.map.output_shape[1:]) for i in s.neurons.tolist()})
+                    lists = [int((e.map.weight[c] != 0).sum()) for c in held]
+                else:
+                    lists = mine.sum(axis=0).tolist()
+                word, header = profile.core.synapse_word_bytes.value, profile.core.synapse_header_bytes.value
+                memory += sum(ceil((header + k * net.weight_bits / 8) / word) * int(word) for k in lists if k)
+            slots += s.neurons.size * (1 + longest)
+        assert core.usage == {
+            "neurons": neurons,
+            "synapse_bytes": memory,
+            "in_axons": len(inputs),
+            "out_axons": len(outputs),
+            "groups": len(core.slices),
+            "accumulator_slots": slots,
+        }
+        for name, used in core.usage.items():
+            have = getattr(profile.core, name)
+            assert have is None or used <= have.value, (index, name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(net=networks(), neurons=st.integers(3, 200), axons=st.integers(60, 300), memory=st.integers(300, 3000))
+def test_every_placement_is_legal_by_an_independent_count(net: QuantNet, neurons: int, axons: int, memory: int) -> None:
+    profile = small(load("loihi2"), neurons=neurons, in_axons=axons, out_axons=axons, synapse_bytes=memory, groups=3)
+    profile = small(profile, accumulator_slots=2 * neurons, chips_max=64)
+    schedule = balance(net)
+    try:
+        placement = place(net, schedule, profile)
+    except DoesNotFit:
+        return
+    report = check(net, profile, schedule)
+    assert report.ok and report.cores <= len(placement.cores)
+    assert_legal(net, schedule, profile, placement)
+
+
+@settings(max_examples=60, deadline=None)
+@given(net=networks(), seed=st.integers(0, 2**32 - 1))
+def test_fan_in_of_any_slice_is_that_of_the_unrolled_matrix(net: QuantNet, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for e in net.projections:
+        matrix = e.map.matrix().toarray() != 0
+        some = np.flatnonzero(rng.random(matrix.shape[0]) < 0.5)
+        reach = fan_in(e.map, some)
+        assert np.array_equal(np.bincount(reach.sources, reach.synapses, matrix.shape[1]), matrix[some].sum(axis=0))
+        cut = np.array_split(np.arange(matrix.shape[0]), 3)
+        cut = [c for c in cut if c.size]
+        assert np.array_equal(table(e.map, cut).toarray().T, [matrix[c].sum(axis=0) for c in cut])
+
+
+def test_placing_twice_gives_the_same_cores() -> None:
+    net = chain(64, 300, 10)
+    profile = small(load("loihi2"), neurons=20)
+    a, b = (place(net, balance(net), profile) for _ in range(2))
+    assert [(c.chip, c.core, c.x, c.y) for c in a.cores] == [(c.chip, c.core, c.x, c.y) for c in b.cores]
+
+
+def test_seats_start_at_the_entry_and_neighbours_in_a_chain_touch() -> None:
+    chip = load("loihi2").chip
+    k = 24
+    traffic = np.diag(np.full(k - 1, 10.0), 1)
+    entering = np.zeros(k)
+    entering[0] = 10
+    slots = seat(traffic, entering, np.zeros(k, np.int64), chip)
+    assert len(set(slots.tolist())) == k
+    xy = routers(chip)[slots]
+    assert tuple(xy[0]) == (0, 0)
+    assert np.abs(np.diff(xy, axis=0)).sum(axis=1).max() <= 1
+
+
+def chain(*sizes: int, bits: int = 1) -> QuantNet:
+    names = ["in", *(f"fc{i}" for i in range(1, len(sizes)))]
+    edges: list[tuple[str, str, Map]] = [
+        (names[i], names[i + 1], Dense(np.ones((sizes[i + 1], sizes[i]), np.int8), (sizes[i],), (sizes[i + 1],)))
+        for i in range(len(sizes) - 1)
+    ]
+    return network({n: (s,) for n, s in zip(names, sizes, strict=True)}, edges, bits)
+
+
+def refusal(net: QuantNet, profile: Profile, chips: int | None = None, schedule: Schedule | None = None) -> str:
+    with pytest.raises(DoesNotFit) as error:
+        place(net, schedule or balance(net), profile, chips)
+    assert error.value.exit_code == 1
+    return str(error.value)
+
+
+def test_too_many_cores_names_the_largest_layer_and_its_limit() -> None:
+    toy = small(load("loihi2"), neurons=10, cores=2, chips_max=1)
+    assert refusal(chain(4, 50, 3), toy) == (
+        "the network needs 6 cores, loihi2 has 2; the largest is layer 'fc1' with 5 cores: "
+        "make it smaller, or allow more chips"
+    )
+    toy = small(load("loihi2"), synapse_bytes=800, cores=1)
+    assert refusal(chain(100, 20), toy, chips=2) == (
+        "the network needs 4 cores, 2 chips of loihi2 have 2; the largest is layer 'fc1' with 4 cores: "
+        "prune it or lower --weight-bits"
+    )
+
+
+def test_a_wall_names_what_one_neuron_needs() -> None:
+    assert refusal(chain(5000, 3), load("loihi1")) == (
+        "one neuron of layer 'fc1' needs 5,000 in axons, a core of loihi1 has 4,096: "
+        "lower its fan-in (smaller kernel, fewer input channels) or prune it"
+    )
+    assert refusal(chain(4, 3, bits=8), load("loihi1")) == (
+        "input 'in' sends 8-bit values, loihi1 carries 1-bit spikes: encode this input as spikes"
+    )
+    assert refusal(chain(4, 3), small(load("loihi1"), weight_bits=4)) == (
+        "the weights take 8 bits, loihi1 stores 4: lower --weight-bits"
+    )
+    late = Schedule({"in": 0, "fc1": 71}, (70,))
+    assert refusal(chain(4, 3), load("loihi2"), schedule=late) == (
+        "layer 'fc1' needs a delay of 70 steps, loihi2 has 62: shorten the skip connections that end in it"
+    )
+
+
+def test_check_lists_every_violation_at_once() -> None:
+    report = check(chain(5000, 3, bits=8), load("loihi1"))
+    assert not report.ok
+    assert [(v.population, v.limit) for v in report.violations] == [("in", "spike_bits"), ("fc1", "in_axons")]
+    assert all(v.advice for v in report.violations)
+    rows = {(r.population, r.limit): r for r in report.rows}
+    assert rows["fc1", "neurons"].need == 3 and rows["fc1", "neurons"].have == 1024
+    assert rows["fc1", "in_axons"].need == 5000 and rows["fc1", "in_axons"].cores == 2
+
+
+def test_a_network_too_large_for_one_chip_takes_the_fewest() -> None:
+    toy = small(load("loihi2"), neurons=10, cores=4)
+    net = chain(4, 50, 30)
+    placement = place(net, balance(net), toy)
+    assert placement.chips == 2 and len(placement.cores) == 8
+    assert_legal(net, balance(net), toy, placement)
+
+
+def test_a_shared_kernel_is_stored_once_and_channels_split_only_when_they_must() -> None:
+    conv = Conv(np.ones((8, 4, 3, 3), np.int8), (4, 16, 16), padding=(1, 1))
+    net = network({"in": (4, 16, 16), "a": conv.output_shape}, [("in", "a", conv)])
+    rows = place(net, balance(net), small(load("loihi2"), neurons=512))
+    assert [c.slices[0].neurons.size for c in rows.cores] == [512] * 4
+    assert {c.usage["synapse_bytes"] for c in rows.cores} == {8 * 40}
+    channels = place(net, balance(net), small(load("loihi2"), synapse_bytes=4 * 40))
+    assert [c.usage["synapse_bytes"] for c in channels.cores] == [160, 160]
+
+
+def test_a_large_convolution_is_placed_without_being_unrolled(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = Conv(np.ones((16, 8, 3, 3), np.int8), (8, 64, 64), padding=(1, 1))
+    net = network({"in": (8, 64, 64), "a": conv.output_shape}, [("in", "a", conv)])
+
+    def unrolled(self: Conv) -> csr_array:
+        raise AssertionError("unrolled")
+
+    monkeypatch.setattr(Conv, "matrix", unrolled)
+    assert len(place(net, balance(net), load("loihi2")).cores) == 16

@@ -1,0 +1,414 @@
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import DT_S, SMALL, nir_graphs, samples, spiking_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from snnergy.deploy import engine
+from snnergy.errors import BadInput, Overflow, UnsupportedLayer
+from snnergy.export.from_torch import to_nir
+from snnergy.export.lower import lower
+from snnergy.export.maps import Conv, Dense, Map, Sparse, synapses
+from snnergy.export.net import Net, Population, Projection, Source
+from snnergy.export.quantize import layer_errors, quantize, reach
+from snnergy.export.quantnet import (
+    BIAS_EXPONENT_LIMIT,
+    BIAS_LIMIT,
+    STATE_LIMIT,
+    THRESHOLD_LIMIT,
+    QuantNet,
+    QuantPopulation,
+)
+
+
+def pop(name: str, n: int, decay: Any = 0.5, threshold: Any = 1.0, bias: Any = 0.0) -> Population:
+    arrays = [np.broadcast_to(np.asarray(v, np.float64), n).copy() for v in (decay, threshold, bias)]
+    return Population(name, (n,), *arrays)
+
+
+def dense(source: str, target: str, weight: Any) -> Projection:
+    weight = np.asarray(weight, np.float64)
+    return Projection(source, target, Dense(weight, (weight.shape[1],), (weight.shape[0],)))
+
+
+def net(sources: Any, populations: Any, projections: Any) -> Net:
+    return Net(tuple(sources), tuple(populations), tuple(projections), (populations[-1].name,), DT_S)
+
+
+def random_net(seed: int) -> Net:
+    """Fan-ins, gains, decays and thresholds far apart, so that scales must be lowered here and there."""
+    rng = np.random.default_rng(seed)
+    widths = rng.integers(1, 40, 4)
+    names = ["x", "a", "b", "c"]
+    populations, projections = [], []
+    for k in (1, 2, 3):
+        n, last = int(widths[k]), k == 3
+        level = np.inf if last else 10.0 ** rng.uniform(-1, 2)
+        decay = rng.choice([0.0, 0.5, 0.97, 1.0]) if rng.random() < 0.7 else rng.uniform(0, 1, n)
+        populations.append(pop(names[k], n, decay, level, rng.normal(0, 10.0 ** rng.uniform(-2, 1), n)))
+        for j in range(k):
+            weight = rng.normal(rng.choice([0, 1]), 1, (n, int(widths[j]))) * 10.0 ** rng.uniform(-2, 1)
+            projections.append(dense(names[j], names[k], weight))
+    return net([Source("x", (int(widths[0]),))], populations, projections)
+
+
+def worst_drives(quant: QuantNet, p: QuantPopulation, rng: np.random.Generator) -> Any:
+    """Currents [cases, steps, n] in weight units, from inputs chosen to push every neuron up, down, or about."""
+    n = prod(p.shape)
+    bits = {s.name: s.bits for s in quant.sources}
+    cases = {"up": np.zeros(n, np.int64), "down": np.zeros(n, np.int64)}
+    noise = np.zeros((8, quant.steps, n), np.int64)
+    for e in quant.projections:
+        if e.target != p.name:
+            continue
+        w, most = e.map.matrix().toarray().astype(np.int64), (1 << bits.get(e.source, 1)) - 1
+        for sign, total in (("up", np.maximum(w, 0).sum(1)), ("down", np.minimum(w, 0).sum(1))):
+            cases[sign] = cases[sign] + _shift(total * most, e.exponent)
+        x = rng.integers(0, most + 1, (8, quant.steps, w.shape[1]))
+        noise += _shift(x @ w.T, e.exponent)
+    up = np.broadcast_to(cases["up"], (quant.steps, n))
+    down = np.broadcast_to(cases["down"], (quant.steps, n))
+    half = (np.arange(quant.steps) < quant.steps // 2)[:, None]
+    return np.concatenate([[up, down, np.where(half, up, down), np.where(half, down, up)], noise])
+
+
+def _shift(total: Any, exponent: int) -> Any:
+    return total * 2**exponent if exponent >= 0 else total // 2**-exponent
+
+
+def assert_inside(quant: QuantNet) -> float:
+    """Every register of every population under the worst inputs; returns how much of the membrane was used."""
+    rng, used = np.random.default_rng(0), 0.0
+    for p in quant.populations:
+        ceiling = p.threshold << 6
+        v = np.zeros((1, prod(p.shape)), np.int64)
+        drives = worst_drives(quant, p, rng)
+        assert abs(drives << 6).max() <= STATE_LIMIT, p.name
+        for t in range(quant.steps):
+            kept = v * (4096 - p.decay)
+            v = np.sign(kept) * (abs(kept) // 4096) + (drives[:, t] << 6) + p.bias
+            assert abs(v).max() <= STATE_LIMIT, p.name
+            used = max(used, abs(v).max() / STATE_LIMIT)
+            if p.spiking:
+                v = np.where(v > ceiling, 0, v)
+            else:
+                assert (v <= ceiling).all(), p.name
+    return used
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32), st.sampled_from([1, 4, 50]), st.integers(2, 8))
+def test_no_input_drives_a_register_over_its_edge(seed: int, steps: int, bits: int) -> None:
+    try:
+        quant = quantize(random_net(seed), steps, weight_bits=bits)
+    except Overflow:
+        return
+    assert_inside(quant)
+
+
+def test_the_proof_is_not_idle() -> None:
+    found = []
+    for seed in range(60):
+        try:
+            found.append(assert_inside(quantize(random_net(seed), 50)))
+        except Overflow:
+            continue
+    assert len(found) > 40 and max(found) > 0.5
+
+
+@settings(max_examples=30)
+@given(nir_graphs(), st.integers(2, 8))
+def test_lowered_graphs_stay_inside_too(drawn: Any, bits: int) -> None:
+    try:
+        quant = quantize(lower(drawn[0], DT_S), 5, weight_bits=bits)
+    except Overflow:
+        return
+    assert_inside(quant)
+    engine.run(quant, quant.encode(drawn[1]))
+
+
+@given(st.integers(0, 2**32), st.integers(1, 255))
+def test_reach_holds_the_sums_of_every_input(seed: int, most: int) -> None:
+    rng = np.random.default_rng(seed)
+    conv = Conv(rng.integers(-128, 128, (4, 2, 2, 3)).astype(np.int8), (4, 4, 4), (1, 2), (1, 1), groups=2)
+    for linear in (conv, Dense(conv.matrix().toarray(), (4, 4, 4), conv.output_shape), _sparse(conv)):
+        w = linear.matrix().toarray().astype(np.int64)
+        least, largest = reach(linear, most)
+        exact = (np.minimum(w, 0).sum(1) * most, np.maximum(w, 0).sum(1) * most)
+        if isinstance(linear, Conv):  # a bound that ignores the border
+            assert (least <= exact[0]).all() and (largest >= exact[1]).all()
+            assert least.min() == conv.weight.astype(int).clip(max=0).sum((1, 2, 3)).min() * most
+        else:
+            np.testing.assert_array_equal(least, exact[0])
+            np.testing.assert_array_equal(largest, exact[1])
+
+
+def _sparse(linear: Map) -> Sparse:
+    return Sparse(csr_array(linear.matrix()), linear.input_shape, linear.output_shape)
+
+
+# registers
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_weights_fit_their_bits_and_the_largest_uses_them(bits: int) -> None:
+    limit = (1 << (bits - 1)) - 1
+    weight = np.random.default_rng(bits).normal(size=(3, 5))
+    quant = quantize(
+        net([Source("x", (5,))], [pop("n", 3), pop("m", 3)], [dense("x", "n", weight), dense("n", "m", weight[:, :3])]),
+        4,
+        weight_bits=bits,
+    )
+    for e in quant.projections:
+        assert e.map.matrix().dtype == np.int8
+        assert limit // 2 < abs(e.map.matrix().toarray().astype(int)).max() <= limit
+
+
+@pytest.mark.parametrize(
+    ("decay", "register"), [(0.0, 4095), (1.0, 0), (0.5, 2048), (1 - 1 / 4096, 1), (0.75 + 1e-6, 1024)]
+)
+def test_decay_becomes_twelve_bits(decay: float, register: int) -> None:
+    quant = quantize(net([Source("x", (1,))], [pop("n", 1, decay, 0.5)], [dense("x", "n", [[0.01]])]), 4)
+    population = quant.populations[0]
+    if decay == 0.0 and (population.threshold >= 64).any():
+        register = 4096  # 4095 would keep something
+    assert population.decay.tolist() == [register]
+
+
+def test_a_gate_gets_the_decay_a_chip_has_and_a_large_one_says_that_it_does_not() -> None:
+    for level, register, lines in ((63.5, 4095, 0), (64.5, 4096, 1)):
+        quant = quantize(
+            net(
+                [Source("x", (1,))],
+                [pop("n", 1), pop("gate", 1, 0.0, level)],
+                [dense("x", "n", [[2.0]]), dense("n", "gate", [[100.0]])],
+            ),
+            4,
+        )
+        assert quant.populations[1].decay.tolist() == [register]
+        assert len([line for line in quant.lossy if line.startswith("gate: memoryless beyond")]) == lines
+
+
+def test_a_decay_that_rounds_to_nothing_is_reported_and_keeps_nothing() -> None:
+    """4095 keeps v / 4096, so a population whose real decay is 1e-4 must not be taken for memoryless with it."""
+    projections = [dense("x", "n", [[300.0]])]
+    quant = quantize(net([Source("x", (1,))], [pop("n", 1, 2e-4, 299.0)], projections), 4)
+    assert quant.populations[0].memoryless and quant.populations[0].decay.tolist() == [4096]
+    assert "n: decay 0.0002 becomes 0 (12 bits)" in quant.lossy
+    assert layer_errors(net([Source("x", (1,))], [pop("n", 1, 2e-4, 299.0)], projections), quant)[0].decay == 2e-4
+
+
+@given(st.floats(-50, 50), st.floats(0.01, 100))
+def test_bias_and_threshold_stay_within_their_rounding(bias: float, level: float) -> None:
+    quant = quantize(net([Source("x", (1,))], [pop("n", 1, 0.5, level, bias)], [dense("x", "n", [[1.0]])]), 4)
+    (p,) = quant.populations
+    assert abs(p.bias_mantissa).max() <= BIAS_LIMIT and 0 <= p.bias_exponent <= BIAS_EXPONENT_LIMIT
+    assert 0 <= p.threshold.min() <= p.threshold.max() <= THRESHOLD_LIMIT
+    half_unit = 0.5 * 2**p.bias_exponent / 64 / p.scale
+    assert abs(p.bias / 64 / p.scale - bias).max() <= half_unit * (1 + 1e-9)
+    assert abs(p.threshold / p.scale - level).max() <= 0.5 / p.scale
+
+
+def test_a_shared_threshold_is_a_whole_number_of_weight_units() -> None:
+    quant = quantize(net([Source("x", (1,))], [pop("n", 2, 0.5, 0.777)], [dense("x", "n", [[1.0], [0.3]])]), 4)
+    (p,) = quant.populations
+    np.testing.assert_allclose(p.threshold / p.scale, 0.777, rtol=1e-12)
+
+
+def test_a_population_that_nothing_feeds_is_not_an_overflow() -> None:
+    for level in (1.0, 1e-6, 1e9, np.inf):
+        quant = quantize(net([Source("x", (1,))], [pop("n", 1, 0.5, level)], []), 4)
+        assert not engine.run(quant, {"x": np.ones((1, 1), int)}).outputs["n"].any()
+
+
+def test_whole_populations_keep_their_integers() -> None:
+    weight = np.array([[3.0, -1.0, 127.0], [2.0, 2.0, 2.0]])
+    quant = quantize(
+        net(
+            [Source("x", (3,))],
+            [pop("n", 3), pop("gate", 2, 0.0, [3.5, 0.0])],
+            [dense("x", "n", np.eye(3)), dense("n", "gate", weight)],
+        ),
+        4,
+    )
+    gate, projection = quant.populations[1], quant.projections[1]
+    assert (gate.scale, projection.exponent, gate.threshold.tolist()) == (1.0, 0, [3, 0])
+    np.testing.assert_array_equal(projection.map.matrix().toarray(), weight)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 6, 8, 12, 16, 32, 63])
+def test_gates_are_exact_or_say_that_they_are_not(d: int, bits: int) -> None:
+    gate = net(
+        [Source("x", (1,))],
+        [pop("q", d, 0.0, 0.5), pop("k", d, 0.0, 0.5), pop("gate", d, 0.0, d + 0.5)],
+        [dense("q", "gate", np.ones((d, d))), dense("k", "gate", np.eye(d) * d)],
+    )
+    quant = quantize(gate, 1, weight_bits=bits)
+    query, key = (int(e.map.matrix().max()) << e.exponent for e in quant.projections)
+    level = int(quant.populations[2].threshold[0])
+    exact = key <= level < key + query and d * query <= level
+    told = any("do not hold its whole weights exactly" in line for line in quant.lossy)
+    assert exact or told
+    if bits == 8 or d & (d - 1) == 0:
+        assert exact and not told
+
+
+# what is lost, and what is not
+
+
+@st.composite
+def grid_nets(draw: st.DrawFn) -> Net:
+    """Weights ``k / 2**m`` with |k| <= 127 reached in every projection, thresholds on the grid, nothing that leaks.
+
+    Then the scale 2**m holds everything: decays of 0 and 1 need no rounding, and one half keeps 6 bits of fraction.
+    """
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    unit = 2.0 ** -draw(st.integers(0, 6))
+    populations, projections = [], []
+    before = "x"
+    for name in ("a", "b", "c"):
+        n, level = int(rng.integers(2, 6)), rng.integers(20, 200) * unit
+        decay = draw(st.sampled_from([0.0, 0.5, 1.0])) if name != "c" else 1.0
+        bias = rng.integers(-60, 60, n) * unit / 2
+        weight = rng.integers(-127, 128, (n, 4 if before == "x" else len(populations[-1].bias)))
+        weight.ravel()[rng.integers(0, weight.size)] = 127
+        scale = unit / 255 if before == "x" else unit
+        populations.append(pop(name, n, decay, np.inf if name == "c" else level, bias))
+        projections.append(dense(before, name, weight * (unit if before != "x" else scale)))
+        before = name
+    return net([Source("x", (4,))], populations, projections)
+
+
+@given(grid_nets(), st.integers(0, 2**32))
+def test_a_net_on_the_grid_is_quantised_without_loss(real: Net, seed: int) -> None:
+    steps = 4
+    quant = quantize(real, steps)
+    assert not [line for line in quant.lossy if "becomes" in line]
+    integers = np.random.default_rng(seed).integers(0, 256, (3, 4))
+    spiking = tuple(p.name for p in real.populations if p.spiking)[1:]
+    for row in layer_errors(real, quant)[1:]:
+        assert (row.weight_rms, row.threshold, row.decay) == (0.0, 0.0, 0.0), row
+        assert row.bias < 1e-12
+    first = engine.run(quant, {"x": integers}, record=tuple(p.name for p in real.populations if p.spiking))
+    # the first layer's graded input is rounded; after it everything is exact, so feed its spikes to the rest
+    rest = Net(
+        (Source("a", real.populations[0].shape),), real.populations[1:], real.projections[1:], real.outputs, real.dt_s
+    )
+    fed = first.recorded["a"].astype(np.float64)
+    v = {p.name: np.zeros((3, prod(p.shape))) for p in rest.populations}
+    for t in range(steps):
+        sent: dict[str, Any] = {"a": fed[:, t]}
+        for p, e in zip(rest.populations, rest.projections, strict=True):
+            now = p.decay * v[p.name] + sent[e.source] @ e.map.matrix().toarray().T + p.bias
+            fires = now > p.threshold
+            v[p.name], sent[p.name] = np.where(fires, 0, now), fires.astype(np.float64)
+            if p.name in spiking:
+                np.testing.assert_array_equal(first.recorded[p.name][:, t], fires)
+    scale = quant.populations[-1].scale * 64
+    np.testing.assert_array_equal(first.outputs["c"], v["c"] * scale)
+
+
+def test_every_quantised_layer_does_nearly_what_the_real_one_does_with_the_same_spikes() -> None:
+    steps = SMALL.timesteps
+    shapes = dict.fromkeys(("audio", "video"), (1, 16, 16))
+    real = lower(to_nir(spiking_model(), shapes, DT_S, steps), DT_S)
+    quant, x = quantize(real, steps), samples(32, 16)
+    encoded = quant.encode(x)
+    names = tuple(p.name for p in real.populations if p.spiking)
+    found = engine.run(quant, encoded, record=names)
+    sent: dict[str, Any] = {n: f.astype(np.float64) for n, f in found.recorded.items()}
+    sent |= {n: np.repeat((f / 255.0).reshape(32, 1, -1), steps, axis=1) for n, f in encoded.items()}
+    for p in real.populations:
+        edges = [e for e in real.projections if e.target == p.name]
+        current = p.bias + sum(sent[e.source] @ e.map.matrix().toarray().T for e in edges)
+        v, wrong = np.zeros(current[:, 0].shape), 0.0
+        for t in range(steps):
+            v = p.decay * v + current[:, t]
+            if p.spiking:
+                fires = v > p.threshold
+                wrong += float((fires != found.recorded[p.name][:, t]).mean()) / steps
+                v = np.where(fires, 0.0, v)
+        assert wrong == 0.0 if p.name.endswith("gate") else wrong < 0.02, p.name
+        if not p.spiking:
+            scale = quant.populations[-1].scale * 64
+            np.testing.assert_allclose(found.outputs[p.name] / scale, v, atol=0.02 * abs(v).max())
+
+
+def test_layer_errors_grow_as_bits_go() -> None:
+    real = random_net(5)
+    found = [
+        np.mean([row.weight_rms for row in layer_errors(real, quantize(real, 4, weight_bits=b))]) for b in (8, 4, 2)
+    ]
+    assert 0 < found[0] < 0.02 < found[1] < found[2] < 1.0
+
+
+def test_layer_errors_are_what_the_integers_say() -> None:
+    real = net(
+        [Source("x", (2,))], [pop("n", 1), pop("m", 1)], [dense("x", "n", [[1.0, 0.5]]), dense("n", "m", [[0.7]])]
+    )
+    quant = quantize(real, 4)
+    e, p = quant.projections[1], quant.populations[1]
+    (row,) = [r for r in layer_errors(real, quant) if r.population == "m"]
+    back = int(e.map.matrix().toarray().item()) * 2**e.exponent / p.scale
+    np.testing.assert_allclose(row.weight_rms, abs(back - 0.7) / 0.7, atol=1e-15)
+    assert row.scale == p.scale and row.decay == 0.0
+
+
+def test_the_input_net_is_left_alone_and_synapses_do_not_appear() -> None:
+    real = random_net(11)
+    before = [e.map.weight.copy() for e in real.projections]
+    quant = quantize(real, 4)
+    for e, w, q in zip(real.projections, before, quant.projections, strict=True):
+        np.testing.assert_array_equal(e.map.weight, w)
+        assert synapses(q.map) <= synapses(e.map) and (q.source, q.target) == (e.source, e.target)
+
+
+# what is refused
+
+
+def test_an_accumulator_that_cannot_be_held_is_named() -> None:
+    n = 3000
+    crowd = net(
+        [Source("x", (1,))],
+        [pop("n", n, 0.5), pop("sum", 1, 1.0, 1e5)],
+        [dense("n", "sum", np.ones((1, n)))],
+    )
+    with pytest.raises(Overflow) as error:
+        quantize(crowd, 100)
+    assert str(error.value) == ("population 'sum' fits no scale: its inputs can outweigh the 24-bit membrane")
+    assert error.value.exit_code == 1
+    assert quantize(replace(crowd, populations=(pop("n", n, 0.5), pop("sum", 1, 0.5, 10.0))), 100)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weight_bits": 1}, "weight bits 1: 2 to 8 are possible, the sign included"),
+        ({"weight_bits": 9}, "weight bits 9: 2 to 8 are possible, the sign included"),
+        ({"input_bits": 0}, "input bits 0: 1 to 8 are possible"),
+        ({"steps": 0}, "steps 0 and largest input 1: both must be > 0"),
+        ({"input_max": 0.0}, "steps 4 and largest input 0: both must be > 0"),
+    ],
+)
+def test_impossible_settings_are_one_line(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput) as error:
+        quantize(random_net(0), **{"steps": 4, **settings})
+    assert str(error.value) == message
+
+
+def test_a_negative_threshold_is_refused() -> None:
+    with pytest.raises(UnsupportedLayer) as error:
+        quantize(net([Source("x", (1,))], [pop("n", 1, 0.5, -0.25)], [dense("x", "n", [[1.0]])]), 4)
+    assert str(error.value) == "population 'n' has threshold -0.25; a chip's thresholds are at least 0"
+
+
+def test_encode_rounds_and_clips() -> None:
+    quant = quantize(net([Source("x", (5,))], [pop("n", 1)], [dense("x", "n", np.ones((1, 5)))]), 4)
+    encoded = quant.encode({"x": np.array([[-1.0, 0.0, 0.5 / 255, 0.6 / 255, 7.0]])})["x"]
+    assert encoded.dtype == np.int32 and encoded.tolist() == [[0, 0, 0, 1, 255]]
