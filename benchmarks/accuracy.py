@@ -43,6 +43,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "video": ("vision only", {"modalities": "video"}),
 }
 RESULTS = Path(__file__).with_name("results")
+MODELS = Path(__file__).parent.parent / "runs" / "accuracy"
+"""Where the trained models stay, for `noise.py`; not part of the repository."""
 
 
 def quantised_accuracy(path: Path, samples: data.Samples) -> float:
@@ -76,25 +78,25 @@ def measure(config: ModelConfig, recipe: Recipe, seed: int, threads: int, label:
         if accuracy is not None:
             print(f"{label} seed {seed} epoch {epoch}/{epochs} loss {loss:.3f} val {accuracy:.3f}", file=sys.stderr)
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.pt"
-        cpu = sum(os.times()[:2])
-        result = train(config, path, seed=seed, recipe=recipe, progress=show, threads=threads)
-        cpu = sum(os.times()[:2]) - cpu
-        model, _ = checkpoint.load(path)
-        test = data.load("avdigits:test", image_size=config.image_size)
-        return {
-            "seed": seed,
-            "test_accuracy": result.test_accuracy,
-            "val_accuracy": result.val_accuracy,
-            "quantised_accuracy": quantised_accuracy(path, test),
-            "train_s": round(result.seconds, 1),
-            "cpu_s": round(cpu, 1),
-            "best_epoch": result.best_epoch,
-            "epochs": len(result.history),
-            "firing_rate": round(firing_rate(model, test[:500]), 4),
-            "parameters": sum(p.numel() for p in model.parameters()),
-        }
+    MODELS.mkdir(parents=True, exist_ok=True)
+    path = MODELS / f"{label}-{seed}.pt"
+    cpu = sum(os.times()[:2])
+    result = train(config, path, seed=seed, recipe=recipe, progress=show, threads=threads, resume=False)
+    cpu = sum(os.times()[:2]) - cpu
+    model, _ = checkpoint.load(path)
+    test = data.load("avdigits:test", image_size=config.image_size)
+    return {
+        "seed": seed,
+        "test_accuracy": result.test_accuracy,
+        "val_accuracy": result.val_accuracy,
+        "quantised_accuracy": quantised_accuracy(path, test),
+        "train_s": round(result.seconds, 1),
+        "cpu_s": round(cpu, 1),
+        "best_epoch": result.best_epoch,
+        "epochs": len(result.history),
+        "firing_rate": round(firing_rate(model, test[:500]), 4),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
 
 
 def markdown(report: dict[str, Any]) -> str:

@@ -212,6 +212,9 @@ def _conv(graph: _Graph, name: str, layer: nn.Conv2d, _steps: int, x: Value) -> 
     if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
         raise UnsupportedLayer(f"layer '{name}' pads by '{layer.padding_mode}' {layer.padding}; give numbers and zeros")
     weight = layer.weight.detach().numpy()
+    if weight.shape[2] != weight.shape[3]:
+        kernel = "x".join(map(str, weight.shape[2:]))
+        raise UnsupportedLayer(f"layer '{name}' has a {kernel} kernel; nir {nir.version} types square ones only")
     if layer.groups > 1:
         weight = _ungrouped(weight, layer.groups)
     geometry: Any = (layer.stride, layer.padding, layer.dilation)

@@ -98,6 +98,10 @@ def read(path: Path | str) -> nir.NIRGraph:
             _walk(path, file)
             if "node" not in file:
                 raise BadInput(f"{path} is HDF5 but not NIR: it has no group 'node'")
+            kind = file.get("node/type")
+            named = kind[()] if isinstance(kind, h5py.Dataset) and kind.shape == () else None
+            if named not in (b"NIRGraph", None):
+                raise BadInput(f"{path} holds a single node of type {str(named)[:40]}, not a graph")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             graph = nir.read(path, type_check=False)

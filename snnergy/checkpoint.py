@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from .config import ModelConfig
 from .errors import BadInput
+from .files import replacing
 from .model import SNNergy
 
 FORMAT = "snnergy.model/1"
@@ -61,23 +61,9 @@ def load(path: str | os.PathLike[str]) -> tuple[SNNergy, dict[str, Any]]:
 
 
 def write(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
-    """torch.save to a temporary file in the same folder, synced, then moved over ``path``."""
-    target = Path(path)
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    except OSError as error:
-        raise BadInput(f"cannot write {target}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(dict(document), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise BadInput(f"cannot write {target}: {error.strerror}") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    """torch.save, whole or not at all. Given a path, torch would write the temporary name into the file."""
+    with replacing(Path(path)) as part, part.open("wb") as file:
+        torch.save(dict(document), file)
 
 
 def read(path: str | os.PathLike[str]) -> Any:
@@ -91,12 +77,6 @@ def read(path: str | os.PathLike[str]) -> Any:
         raise BadInput(f"{path} {what}, which are not loaded because they could run code", _RETRAIN) from None
     except Exception as error:  # torch raises many kinds; none of them is ours
         raise BadInput(f"{path} cannot be read by torch: {_first_line(error)}") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _first_line(error: Exception) -> str:

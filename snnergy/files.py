@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from snnergy.errors import BadInput
@@ -21,25 +21,20 @@ def replacing(path: Path | str) -> Iterator[Path]:
     make_folder(target.parent)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    except OSError as error:
-        raise BadInput(f"cannot write {target}: {error.strerror}") from None
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
+        os.close(handle)
+        part = Path(name)
         try:
+            yield part
             with part.open("rb+") as stream:
                 os.fsync(stream.fileno())
             umask = os.umask(0)
             os.umask(umask)
             part.chmod(0o666 & ~umask)
             part.replace(target)
-        except OSError as error:
-            raise BadInput(f"cannot write {target}: {error.strerror}") from None
-    except BaseException:
-        with suppress(FileNotFoundError):
-            part.unlink()
-        raise
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot write {target}: {error.strerror}") from None
 
 
 def make_folder(path: Path | str) -> None:

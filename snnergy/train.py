@@ -23,6 +23,7 @@ from . import checkpoint, data
 from .config import ModelConfig
 from .data import Samples, avdigits
 from .errors import BadInput
+from .files import make_folder
 from .model import SNNergy
 
 RESUME_FORMAT = "snnergy.resume/1"
@@ -102,8 +103,7 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     path = Path(out)
-    if not path.parent.is_dir():
-        raise BadInput(f"no folder {path.parent} to write {path.name} to")
+    make_folder(path.parent)
     val = data.load("avdigits:val", image_size=config.image_size)
     run = _Run.start(config, recipe, seed, path, resume=resume)
     finished = run.go(avdigits.pool("train"), val, progress, stop)

@@ -79,10 +79,12 @@ def test_a_failed_save_leaves_the_old_file(path, model, monkeypatch):
     assert [p.name for p in path.parent.iterdir()] == ["model.pt"]
 
 
-def test_saving_into_a_folder_that_does_not_exist_is_one_line(tmp_path, model):
+def test_saving_makes_the_folder_and_says_so_where_it_cannot(tmp_path, model):
+    checkpoint.save(tmp_path / "new" / "model.pt", model)
+    assert (tmp_path / "new" / "model.pt").exists()
     with pytest.raises(BadInput) as error:
-        checkpoint.save(tmp_path / "no" / "model.pt", model)
-    assert str(error.value) == f"cannot write {tmp_path}/no/model.pt: No such file or directory"
+        checkpoint.save(tmp_path / "new" / "model.pt" / "model.pt", model)
+    assert str(error.value) == f"cannot make the folder {tmp_path}/new/model.pt: File exists"
 
 
 def test_a_missing_file_a_folder_and_an_empty_file_are_named(tmp_path):

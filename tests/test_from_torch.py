@@ -226,18 +226,27 @@ class Layers(nn.Module):
         return self.layers(self.repeat(x))
 
 
+def seeded(module: Any) -> Any:
+    """The module with fixed random weights large enough to make it spike."""
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        for value in module.parameters():
+            value.copy_(torch.from_numpy(rng.normal(0.2, 1.0, value.shape)))
+    return module
+
+
 @pytest.mark.parametrize(
     "layers",
     [
-        (TimeConv2d(4, 6, (3, 1), stride=(2, 1), padding=(1, 0)), Spike()),
+        (TimeConv2d(4, 6, 3, stride=(2, 1), padding=(1, 0)), Spike()),
         (TimeConv2d(4, 6, 3, padding=2, dilation=2, groups=2), TimeNorm(6), Spike(0.9, 0.3)),
-        (TimeConv2d(4, 4, 1, bias=False), TimeNorm(4, affine=False), Spike(), nn.Dropout(0.5), TimeConv2d(4, 2, 1), Spike()),
+        (TimeConv2d(4, 4, 1, bias=False), TimeNorm(4, affine=False), Spike(), nn.Dropout(),
+         TimeConv2d(4, 2, 1), Spike()),
         (nn.Identity(), TimeConv2d(4, 4, 1), TimeNorm(4), TimeNorm(4), Spike(1.0, 2.0)),
     ],
 )  # fmt: skip
 def test_a_stack_of_layers_is_its_graph(layers: Any) -> None:
-    torch.manual_seed(0)
-    module = Layers(*layers)
+    module = seeded(Layers(*layers))
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.running_mean, -0.2, 0.2)  # type: ignore[arg-type]
@@ -267,8 +276,10 @@ class Body(nn.Module):
 
 
 def test_sums_and_gains_fold_into_the_next_convolution() -> None:
-    module = Body(lambda m, s: m.spike2(m.conv2(s) + m.alpha * m.third(s) + m.fourth(2 * s)),
-                  third=TimeConv2d(2, 2, 1), fourth=TimeConv2d(2, 2, 1))  # fmt: skip
+    def body(m: Any, s: Any) -> Any:
+        return m.spike2(m.conv2(s) + m.alpha * m.third(s) + m.fourth(2 * s))
+
+    module = seeded(Body(body, third=TimeConv2d(2, 2, 1), fourth=TimeConv2d(2, 2, 1)))
     graph = to_nir(module, {"x": (1, 3, 3)}, DT_S, 1)
     x = np.random.default_rng(1).normal(0, 3, (20, 1, 3, 3))
     with torch.no_grad():
@@ -335,6 +346,8 @@ ONLY = "between layers has no NIR form; only '+' and 'parameter *' have"
          "layer 'same' pads by 'zeros' same; give numbers and zeros"),
         (Body(lambda m, s: m.spike2(m.wrap(s)), wrap=TimeConv2d(2, 2, 3, padding=1, padding_mode="circular")),
          "layer 'wrap' pads by 'circular' (1, 1); give numbers and zeros"),
+        (Body(lambda m, s: m.spike2(m.tall(s)), tall=TimeConv2d(2, 2, (3, 1))),
+         f"layer 'tall' has a 3x1 kernel; nir {nir.version} types square ones only"),
         (Layers(OrPool(), steps=1), "layer 'layers_0' must be fed by a neuron layer; an input is not binary"),
     ],
 )  # fmt: skip

@@ -112,9 +112,10 @@ def test_what_cannot_be_trained_is_refused(tmp_path):
     with pytest.raises(BadInput) as error:
         train(replace(SMALL, classes=6), tmp_path / "m.pt")
     assert str(error.value) == "avdigits has 1 audio and 1 video channel and 10 classes; 'tiny' does not"
+    (tmp_path / "file").touch()
     with pytest.raises(BadInput) as error:
-        train(SMALL, tmp_path / "no" / "m.pt")
-    assert str(error.value) == f"no folder {tmp_path}/no to write m.pt to"
+        train(SMALL, tmp_path / "file" / "m.pt")
+    assert str(error.value) == f"cannot make the folder {tmp_path}/file: File exists"
     with pytest.raises(BadInput) as error:
         train(SMALL, tmp_path / "m.pt", epochs=0)
     assert str(error.value) == "epochs is 0, it must be at least 1"

@@ -141,8 +141,14 @@ def _grid(values: NDArray[np.float64]) -> F32:
     return (np.round(values * 65536) / 65536).astype(np.float32)
 
 
-def load(split: str, samples: int | None = None, image_size: int | None = None) -> Samples:
-    """The fixed pairs of a split, with noise. It is drawn at 32x32, so a larger image_size holds no more facts."""
+def load(
+    split: str, samples: int | None = None, image_size: int | None = None, noise: tuple[float, float] | None = None
+) -> Samples:
+    """The fixed pairs of a split, with noise. It is drawn at 32x32, so a larger image_size holds no more facts.
+
+    noise: standard deviations on the map and on the image; None is the data set's own
+    """
+    audio_sigma, image_sigma = noise or (AUDIO_SIGMA, IMAGE_SIGMA)
     total = INFO.splits[split]
     count = total if samples is None else samples
     size = SIZE if image_size is None else image_size
@@ -151,8 +157,8 @@ def load(split: str, samples: int | None = None, image_size: int | None = None) 
     source = pool(split)
     rng = np.random.Generator(np.random.PCG64(SEEDS[split]))
     clip, image, label = source.pairs(total, rng)
-    audio = source.audio[clip] + AUDIO_SIGMA * rng.standard_normal((total, SIZE, SIZE))
-    video = source.video[image] + IMAGE_SIGMA * rng.standard_normal((total, SIZE, SIZE))
+    audio = source.audio[clip] + audio_sigma * rng.standard_normal((total, SIZE, SIZE))
+    video = source.video[image] + image_sigma * rng.standard_normal((total, SIZE, SIZE))
     audio, video = (_grid(np.clip(noisy[:count], 0, 1)) for noisy in (audio, video))
     if size != SIZE:
         audio, video = (_grid(resize(clean, size)) for clean in (audio, video))
