@@ -124,7 +124,7 @@ def _from_npz(job: Job, path: Path, samples: int | None) -> Inputs:
         raise BadInput(f"no file {path}")
     needed = [s.name for s in job.net.sources]
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [name for name in needed if name not in file.files]
             if missing:
                 raise BadInput(f"{path} has {', '.join(file.files)}; the network reads {', '.join(needed)}")

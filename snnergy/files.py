@@ -34,7 +34,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise BadInput(f"cannot write {target}: {error.strerror}") from None
+        raise BadInput(f"cannot write {target}: {error.strerror or error}") from None  # h5py's have no strerror
 
 
 def make_folder(path: Path | str) -> None:

@@ -18,7 +18,7 @@ def test_text_is_written_whole_with_the_usual_rights(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["a.txt"]
 
 
-@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, kind: type[BaseException]) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
@@ -40,6 +40,25 @@ def test_the_new_file_appears_only_at_the_end(tmp_path: Path) -> None:
         part.write_text("new")
         assert part.parent == tmp_path and path.read_text() == "old"
     assert path.read_text() == "new"
+
+
+def test_what_the_system_refuses_while_writing_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for raised, reason in (
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("Unable to synchronously write data"), "Unable to synchronously write data"),  # as h5py does
+    ):
+        path.write_text("old")
+
+        def fail(error: OSError = raised) -> None:
+            with replacing(path) as part:
+                part.write_text("half of the n")
+                raise error
+
+        with pytest.raises(BadInput) as found:
+            fail()
+        assert str(found.value) == f"cannot write {path}: {reason}"
+        assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_a_failed_sync_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
