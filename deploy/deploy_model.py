@@ -80,25 +80,36 @@ def deploy(
     after = None if inputs.label is None else accuracy(run.outputs[job.quant.outputs[0]], inputs.label)
     with clock("price"):
         priced = price(run.activity, placement, job.quant, job.schedule, profile)
+    errors = {e.population: e.weight_rms for e in layer_errors(job.net, job.quant)}
     facts = report.RunFacts(
         engine=engine,
+        target=target,
         accuracy=after,
+        accuracy_before=before,
+        weight_bits=weight_bits,
+        weight_error=errors,
         inputs=inputs.spec,
         inputs_sha256=inputs.sha256,
         seed=seed,
         cross_check=line,
         packages=packages(),
         seconds=clock.seconds,
-        lossy=job.quant.lossy,
+        lossy=(_rounding(job, errors), *job.quant.lossy),
     )
     document = report.document(priced, facts)
-    errors = {e.population: e.weight_rms for e in layer_errors(job.net, job.quant)}
-    document["accuracy_before_quantisation"] = before
-    document["weight_bits"] = weight_bits
     document["model"] = {"file": path.name, "dt_s": job.net.dt_s, "exporter": job.about.version}
-    for row in document["layers"]:
-        row["weight_error_rms"] = errors.get(row["name"])
+    order = [n.name for n in (*job.quant.sources, *job.quant.populations)]
+    document["layers"].sort(key=lambda row: order.index(row["name"]))
     return Deployed(document, equal)
+
+
+def _rounding(job: Job, errors: dict[str, float]) -> str:
+    worst = max(errors, key=errors.__getitem__)
+    bits = ", ".join(sorted({f"{s.bits}" for s in job.quant.sources}))
+    return (
+        f"weights rounded to {job.quant.weight_bits} bits, inputs to {bits}; "
+        f"relative rms error of the weights at most {errors[worst]:.2%} ({worst})"
+    )
 
 
 def write(done: Deployed, output: Path | None, html: Path | None) -> None:

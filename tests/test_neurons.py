@@ -34,7 +34,8 @@ def both_ways(x, beta, threshold):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 6), betas, thresholds, st.booleans())
 def test_spikes_and_gradient_are_those_of_snntorch(seed, steps, beta, threshold, whole):
-    x = currents(seed, steps, whole=whole)
+    # whole currents land exactly on the threshold; a beta or threshold that is no binary fraction would make that luck
+    x = currents(seed, steps, whole=whole and beta != 0.9 and threshold != 0.3)
     (fused, fused_grad), (plain, plain_grad) = both_ways(x, beta, threshold)
     assert torch.equal(fused, plain)
     torch.testing.assert_close(fused_grad, plain_grad, rtol=1e-5, atol=1e-6)  # its backward is float32

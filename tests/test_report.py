@@ -25,7 +25,17 @@ from snnergy.export.quantnet import QuantNet, QuantPopulation, QuantProjection, 
 from snnergy.hardware_profiles import load
 
 FACTS = RunFacts(
-    "native", 0.9, "random:0.1", "ab" * 32, 7, "equal", {"numpy": "2"}, {"run": 0.5}, ("rounded <weights>",)
+    engine="native",
+    target="loihi2-sim",
+    accuracy=0.9,
+    accuracy_before=0.92,
+    inputs="random:0.1",
+    inputs_sha256="ab" * 32,
+    seed=7,
+    cross_check="equal",
+    packages={"numpy": "2"},
+    seconds={"run": 0.5},
+    lossy=("rounded <weights>",),
 )
 
 
