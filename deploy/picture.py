@@ -61,20 +61,15 @@ def _map(doc: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     down = -(-per // across)
     size = min(CELL, (WIDTH - 2 * MARGIN) // (columns * across) - GAP)
     hottest = max((row["energy_pj"]["total"] for row in doc["cores"]), default=0.0) or 1.0
-    used = {(row["chip"], row["core"]): row for row in doc["cores"]}
     top = 170
     for chip in range(place["chips"]):
-        seats: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
-        for (on, _), row in sorted(used.items()):
-            if on == chip:
-                seats.setdefault((row["x"], row["y"]), []).append(row)
+        seats = {(row["x"], row["y"], row["core"] % per): row for row in doc["cores"] if row["chip"] == chip}
         for y in range(rows):
             for x in range(columns):
-                here = seats.get((x, y), [])
                 for k in range(per):
                     left = MARGIN + (x * across + k % across) * (size + GAP)
                     upper = top + (y * down + k // across) * (size + GAP)
-                    yield _core(left, upper, size, here[k] if k < len(here) else None, hottest), top
+                    yield _core(left, upper, size, seats.get((x, y, k)), hottest), top
         top += rows * down * (size + GAP) + MARGIN
         yield "", top
 
