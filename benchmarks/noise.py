@@ -19,7 +19,7 @@ from snnergy import checkpoint
 from snnergy.data import Samples, avdigits
 from snnergy.train import evaluate
 
-LEVELS = ((0.0, 0.0), (0.1, 0.25), (0.2, 0.5), (0.2, 0.7), (0.3, 0.7), (0.2, 0.9), (0.4, 0.9))
+LEVELS = ((0.0, 0.0), (0.2, 0.5), (0.2, 0.7), (0.3, 0.7), (0.4, 0.9))
 VARIANTS = ("both", "video", "audio")
 
 

@@ -1,0 +1,17 @@
+"""The figures in the README are those that the benchmarks wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", ["accuracy", "noise"])
+def test_every_row_of_the_results_stands_in_the_readme(name):
+    readme = (ROOT / "README.md").read_text()
+    rows = [r for r in (ROOT / "benchmarks" / "results" / f"{name}.md").read_text().splitlines() if r.startswith("|")]
+    assert len(rows) > 2
+    assert [row for row in rows if row not in readme] == []
