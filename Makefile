@@ -44,6 +44,7 @@ wheel: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/noise.py
 
 clean:
 	rm -rf .venv build dist runs *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ from snnergy.config import ModelConfig, preset
 from snnergy.deploy import deploy_model, report
 from snnergy.deploy.export_model import export_model
 from snnergy.deploy.verify import verify_file
-from snnergy.files import make_folder, write_text
+from snnergy.files import make_folder
 from snnergy.train import TrainResult, train
 
 VERIFY_SAMPLES, LAVA_SAMPLES = 64, 16
@@ -63,7 +63,6 @@ def demo(folder: Path, *, seed: int = 0, epochs: int | None = None) -> int:
     page = folder / "report.html"
     deploy_model.write(done, folder / "report.json", page)
     console.show(report.text(done.document))
-    write_text(folder / "times.txt", "".join(f"{s:7.1f} s  {title}\n" for title, s in seconds.items()))
     click.echo("  ".join(f"{title} {s:.0f} s" for title, s in seconds.items()))
     click.echo(f"wrote {page} and, beside it, model.pt, model.nir, report.json, report-lava.json")
     return 0 if all(p.equal for p in pairs) and done.equal and lava.equal else 1
