@@ -98,8 +98,6 @@ def deploy(
     )
     document = report.document(priced, facts)
     document["model"] = {"file": path.name, "dt_s": job.net.dt_s, "exporter": job.about.version}
-    order = [n.name for n in (*job.quant.sources, *job.quant.populations)]
-    document["layers"].sort(key=lambda row: order.index(row["name"]))
     return Deployed(document, equal)
 
 

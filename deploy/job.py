@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snnergy import data
 from snnergy.deploy.schedule import Schedule, balance
-from snnergy.errors import BadInput
+from snnergy.errors import BadInput, first_line
 from snnergy.export import nir_file
 from snnergy.export.lower import lower
 from snnergy.export.net import Net
@@ -135,8 +135,7 @@ def _from_npz(job: Job, path: Path, samples: int | None) -> Inputs:
     except BadInput:
         raise
     except Exception as error:  # numpy and zipfile raise many kinds
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise BadInput(f"{path} is not a .npz of plain arrays: {first}") from None
+        raise BadInput(f"{path} is not a .npz of plain arrays: {first_line(error)}") from None
     count = (real[needed[0]].shape or (0,))[0]
     for s in job.net.sources:
         if real[s.name].shape != (count, *s.shape):

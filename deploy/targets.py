@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
+from snnergy.config import did_you_mean
 from snnergy.errors import BadInput
 
 
@@ -32,6 +32,4 @@ def find(name: str) -> Target:
     """The target of that name. Raises BadInput, naming the nearest, where there is none."""
     if name in TARGETS:
         return TARGETS[name]
-    near = difflib.get_close_matches(name, TARGETS, n=1)
-    meant = f"did you mean '{near[0]}'?" if near else f"the targets are {', '.join(TARGETS)}"
-    raise BadInput(f"no target '{name}'; {meant}")
+    raise BadInput(f"no target '{name}'{did_you_mean(name, TARGETS)}")

@@ -23,7 +23,7 @@ from torch.fx.node import map_arg
 from torch.fx.proxy import TraceError
 
 from snnergy import attention, model, neurons
-from snnergy.errors import BadInput, UnsupportedLayer
+from snnergy.errors import BadInput, UnsupportedLayer, first_line
 from snnergy.export.maps import Conv
 
 F64 = NDArray[np.float64]
@@ -151,8 +151,7 @@ def _trace(module: nn.Module) -> fx.Graph:
     try:
         return _Tracer().trace(module)
     except (TraceError, TypeError, RuntimeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnsupportedLayer(f"{type(module).__name__} cannot be traced: {first}") from None
+        raise UnsupportedLayer(f"{type(module).__name__} cannot be traced: {first_line(error)}") from None
 
 
 def _constant(module: nn.Module, target: str) -> float:

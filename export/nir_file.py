@@ -15,7 +15,7 @@ import h5py
 import nir
 import numpy as np
 
-from snnergy.errors import BadInput
+from snnergy.errors import BadInput, first_line
 from snnergy.files import replacing
 
 DT_S = 1e-4
@@ -108,17 +108,13 @@ def read(path: Path | str) -> nir.NIRGraph:
     except BadInput:
         raise
     except (OSError, RuntimeError) as error:
-        raise BadInput(f"{path} cannot be read: {_first_line(error)}") from None
+        raise BadInput(f"{path} cannot be read: {first_line(error)}") from None
     except Exception as error:  # nir raises whatever its constructors raise
-        raise BadInput(f"{path} is not a NIR graph that nir {nir.version} can read: {_first_line(error)}") from None
+        raise BadInput(f"{path} is not a NIR graph that nir {nir.version} can read: {first_line(error)}") from None
     if not isinstance(graph, nir.NIRGraph):
         raise BadInput(f"{path} holds a single {type(graph).__name__} node, not a graph")
     _check_values(path, graph)
     return graph
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _walk(path: Path, file: h5py.File) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .config import ModelConfig
-from .errors import BadInput
+from .errors import BadInput, first_line
 from .files import replacing
 from .model import SNNergy
 
@@ -76,11 +76,7 @@ def read(path: str | os.PathLike[str]) -> Any:
         what = f"holds Python objects ({found[1]})" if found else "holds more than tensors and plain values"
         raise BadInput(f"{path} {what}, which are not loaded because they could run code", _RETRAIN) from None
     except Exception as error:  # torch raises many kinds; none of them is ours
-        raise BadInput(f"{path} cannot be read by torch: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise BadInput(f"{path} cannot be read by torch: {first_line(error)}") from None
 
 
 def _check_zip(path: str | os.PathLike[str]) -> None:

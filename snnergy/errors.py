@@ -57,3 +57,8 @@ class Stuck(SnnergyError):
     """A run passed its time limit, or no part of it can go on."""
 
     exit_code = 1
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, in one short line; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
