@@ -6,10 +6,13 @@ same form are priced the same way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
+
+from snnergy.export.quantnet import QuantNet
 
 I64 = NDArray[np.int64]
 
@@ -44,8 +47,34 @@ class Run:
 
     outputs:  name -> int64[samples, n], the readout's membrane after the last step (a spiking output: its spike count)
     recorded: name -> uint8[samples, steps, n], the spikes of the populations that were asked for
+    membranes, currents: name -> int32[samples, steps, n], the state after each step and its reset, likewise
     """
 
     outputs: dict[str, I64]
     activity: Activity
     recorded: dict[str, NDArray[np.uint8]]
+    membranes: dict[str, NDArray[np.int32]] = field(default_factory=dict)
+    currents: dict[str, NDArray[np.int32]] = field(default_factory=dict)
+
+
+def verify(net: QuantNet, activity: Activity) -> None:
+    """Raise AssertionError unless these counts could be of this network: every neuron is there, and none too busy.
+
+    A neuron is updated once a step and sample, so it is active at most as often as there are samples; it fires only
+    where something drives it, so it spikes at most as often as it is active; a readout never does.
+    """
+    assert activity.samples > 0 and activity.steps == net.steps, f"{activity.samples} samples, {activity.steps} steps"
+    size = {n.name: prod(n.shape) for n in (*net.sources, *net.populations)}
+    assert activity.spikes.keys() == size.keys(), "spikes of other nodes"
+    assert activity.active.keys() == {p.name for p in net.populations}, "updates of other nodes"
+    for counts in (activity.spikes, activity.active):
+        for name, values in counts.items():
+            assert values.shape == (net.steps, size[name]) and values.dtype == np.int64, (
+                f"{name} has {values.dtype}{values.shape}"
+            )
+            assert ((values >= 0) & (values <= activity.samples)).all(), (
+                f"{name} counts past {activity.samples} samples"
+            )
+    for p in net.populations:
+        assert (activity.spikes[p.name] <= activity.active[p.name]).all(), f"{p.name} spikes without cause"
+        assert p.spiking or not activity.spikes[p.name].any(), f"{p.name} is a readout and spikes"

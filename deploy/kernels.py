@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+WRAP = 1 << 23
+"""Where the 24-bit current wraps."""
 
 
 def _compiled(function: Callable[..., None]) -> Any:
@@ -81,36 +85,47 @@ def _conv(x: Any, weight: Any, geometry: Any, exponent: int, current: Any) -> No
 
 
 def _scan(
-    current: Any, keep: Any, ceiling: Any, bias: Any, spiking: bool, out: Any, final: Any, spikes: Any, active: Any
-) -> None:
-    """The membrane over all steps of each sample; see ``export.quantnet`` for the step.
+    first: int, last: int, current: Any, keep_u: Any, keep_v: Any, ceiling: Any, bias: Any, spiking: bool, cuba: bool,
+    u: Any, v: Any, out: Any, spikes: Any, active: Any, currents: Any, membranes: Any,
+) -> None:  # fmt: skip
+    """Current and membrane of every neuron in the steps first .. last - 1; see ``export.quantnet`` for the step.
 
-    current:        int32[samples, steps, n], weight units
-    keep:           int64[n], 4096 - decay
+    current:        int32[samples, steps, n], the synaptic input in weight units
+    keep_u, keep_v: int64[n], 4096 - decay
     ceiling, bias:  int64[n], membrane units
-    out:            uint8[samples, steps, n]
-    final:          int64[samples, n], membrane of a readout or number of spikes
+    cuba:           whether currents have a memory; without, keep_u is not looked at
+    u, v:           int32[samples, n], the state before, and after
+    out:            uint8[samples, steps, n], spikes
     spikes, active: int64[steps, n], added to
+    currents, membranes: int32[samples, steps, n], the state after each step, or [samples, 0, n] where nobody asks
     """
-    samples, steps, n = current.shape
+    samples, _, n = current.shape
     for b in range(samples):
-        v = bias * 0
-        for t in range(steps):
+        for t in range(first, last):
             for i in range(n):
-                u = current[b, t, i] * 64
-                m = v[i] * keep[i]
-                y = (m >> 12 if m >= 0 else -((-m) >> 12)) + u + bias[i]
-                if u != 0 or bias[i] != 0:
+                c = np.int64(current[b, t, i]) << 6
+                if cuba:
+                    m = u[b, i] * keep_u[i]
+                    c += m >> 12 if m >= 0 else -((-m) >> 12)
+                if c > WRAP:
+                    c -= 2 * WRAP
+                elif c <= -WRAP:
+                    c += 2 * WRAP
+                u[b, i] = c
+                m = v[b, i] * keep_v[i]
+                y = (m >> 12 if m >= 0 else -((-m) >> 12)) + c + bias[i]
+                y = min(max(y, 1 - WRAP), WRAP - 1)
+                if c != 0 or bias[i] != 0:
                     active[t, i] += 1
                 if spiking and y > ceiling[i]:
                     out[b, t, i] = 1
                     spikes[t, i] += 1
-                    final[b, i] += 1
                     y = 0
-                v[i] = y
-        if not spiking:
-            for i in range(n):
-                final[b, i] = v[i]
+                v[b, i] = y
+            if currents.shape[1] > 0:
+                for i in range(n):
+                    currents[b, t, i] = u[b, i]
+                    membranes[b, t, i] = v[b, i]
 
 
 dense = _compiled(_dense)

@@ -31,6 +31,7 @@ def run(
     schedule: Schedule,
     *,
     record: tuple[str, ...] = (),
+    states: tuple[str, ...] = (),
     runtime: Runtime = "in-process",
     time_limit_s: float | None = None,
     progress: Progress | None = None,
@@ -39,6 +40,7 @@ def run(
 
     inputs:       per source, int[samples, *shape] (shown at every step) or int[samples, steps, *shape]
     record:       populations whose spikes are kept, sample by sample
+    states:       populations whose currents and membranes are kept, after each step
     runtime:      in-process, or Lava's own runtime with one OS process per model (slow, for cross-checks)
     time_limit_s: none in-process, 300 on Lava's runtime, which otherwise waits for ever on any mishap
     progress:     called with (samples done, samples)
@@ -47,8 +49,8 @@ def run(
     """
     lava_compat.activate()
     trains = _trains(net, inputs)
-    _check(net, schedule, record)
-    job = Job(net, schedule, trains, record)
+    _check(net, schedule, (*record, *states))
+    job = Job(net, schedule, trains, record, states)
     if runtime == "in-process":
         return _run_in_process(job, time_limit_s, progress)
     return lava_multiprocess.run_in_child(job, MULTIPROCESS_LIMIT_S if time_limit_s is None else time_limit_s, progress)
@@ -97,6 +99,7 @@ def _run_in_process(job: Job, time_limit_s: float | None, progress: Progress | N
         step = time_step - 1
         for name, model in models.items():
             tally.add(name, step, sent[name], model.u)
+            tally.keep(name, step, model.u, model.v)
             if tally.reads(name, step):
                 tally.read(name, step, model.v)
         if progress is not None and (done := tally.done(step)) is not None:

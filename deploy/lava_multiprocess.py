@@ -111,12 +111,18 @@ def _child(there: Any, job: Job, time_limit_s: float, handles: int) -> None:
 
 
 def _run_multiprocess(job: Job, limit: float, progress: Callable[[int], None]) -> Run:
-    """Spikes and currents come through Lava's external pipes, a segment at a time; membranes by ``Var.get``."""
+    """Spikes and inputs come through Lava's external pipes, a segment at a time; state by ``Var.get`` at its end.
+
+    Where the state of every step is needed, each segment is one step.
+    """
     warnings.simplefilter("ignore")
     lava_compat.activate()
     network, tally = build(job), Tally(job)
     last = job.hardware_steps - 1
-    stops = {s for s in range(last) if any(tally.reads(name, s) for name in network.neurons) or tally.done(s)}
+    stateful = {p.name for p in job.net.populations if p.cuba or p.name in job.states}
+    stops = {
+        s for s in range(last) if stateful or any(tally.reads(name, s) for name in network.neurons) or tally.done(s)
+    }
     segments = list(pairwise([-1, *sorted(stops), last]))
     pipes: dict[str, list[Any]] = {
         name: [neuron.s_out, *(s.a_out for s in network.synapses[name])]  # pyright: ignore
@@ -137,8 +143,13 @@ def _run_multiprocess(job: Job, limit: float, progress: Callable[[int], None]) -
             _advance(first, stop - start, limit)
             for step in range(start + 1, stop + 1):
                 for name, ports in pipes.items():
-                    spikes, *currents = [port.external_pipe_csp_recv_port.recv() for port in ports]
-                    tally.add(name, step, spikes, sum(currents, np.zeros(1, np.int64)))
+                    spikes, *inputs = [port.external_pipe_csp_recv_port.recv() for port in ports]
+                    current = sum(inputs, np.zeros(1, np.int64))
+                    if name in stateful:
+                        u, v = (var.get() for var in (network.neurons[name].u, network.neurons[name].v))  # pyright: ignore
+                        tally.keep(name, step, u, v)
+                        current = u
+                    tally.add(name, step, spikes, current)
             for name, neuron in network.neurons.items():
                 if tally.reads(name, stop):
                     tally.read(name, stop, neuron.v.get())  # pyright: ignore

@@ -3,16 +3,22 @@
 NIR is continuous in time. The step is forward Euler with the dt given, the reset is to ``v_reset = 0`` in the
 step of the spike, and the comparison is strict. For ``tau dv/dt = (v_leak - v) + r x`` that gives
 ``v <- (1 - dt/tau) v + (dt/tau) (v_leak + r x)``; dividing by the gain ``r dt/tau`` leaves the ``Population`` step.
-``IF`` and ``I`` add ``r x`` at every step, the convention of every exporter that writes ``r = 1``.
+``IF`` and ``I`` add ``r x`` at every step, the convention of every exporter that writes ``r = 1``. ``CubaLIF`` steps
+its current first and adds the new one to the membrane, as snntorch, Lava and the chip do.
+
+A loop takes time: see ``_late``. Before the first step neurons are silent and inputs 0, while biases have always been
+there, also those of linear nodes inside a loop.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 from math import prod
 
 import nir
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array
 
 from snnergy.errors import BadInput, UnsupportedLayer
@@ -20,11 +26,13 @@ from snnergy.export import passes
 from snnergy.export.maps import Conv, Dense, Map, Shape, Sparse, weights
 from snnergy.export.net import F64, Net, Population, Projection, Source, order, verify
 
-NEURONS = (nir.LIF, nir.IF, nir.LI, nir.I, nir.Threshold)
-READOUTS = (nir.LI, nir.I)
+NEURONS = (nir.LIF, nir.IF, nir.CubaLIF, nir.LI, nir.I, nir.CubaLI, nir.Threshold)
+READOUTS = (nir.LI, nir.I, nir.CubaLI)
 LINEAR = (nir.Affine, nir.Linear, nir.Conv2d, nir.Scale, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)
 MAX_VALUES = 1 << 28
 """Most values that one node may put out: a shape in a file costs nothing to write."""
+MAX_DELAY = 1 << 16
+"""Longest delay in steps."""
 FLOAT32_ROUNDING = 1e-6
 """A tau of one time step is not shorter than it because some tool stored it in float32."""
 
@@ -44,10 +52,11 @@ def lower(graph: nir.NIRGraph, dt_s: float, rewrites: tuple[passes.Pass, ...] = 
 
 @dataclass(frozen=True)
 class _Path:
-    """A linear path from a source or population; map None is the identity."""
+    """A linear path from a source or population, and its delay in steps; map None is the identity."""
 
     origin: str
     map: Map | None
+    delay: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,46 +71,58 @@ class _Flow:
 def from_nir(graph: nir.NIRGraph, dt_s: float) -> Net:
     """The graph as a Net, without any rewriting."""
     feeds = _edges(graph)
+    late = _late(graph, dt_s)
     outputs = {name for name, node in graph.nodes.items() if isinstance(node, nir.Output)}
     read = {source for source, target in graph.edges if target in outputs}
     flows: dict[str, _Flow] = {}
     sources: list[Source] = []
-    populations: list[Population] = []
-    projections: list[Projection] = []
-    for name in _sorted(graph, feeds):
-        node = graph.nodes[name]
+    neurons: dict[str, Shape] = {}
+    for name, node in graph.nodes.items():
+        if not isinstance(node, (nir.Input, *NEURONS)):
+            continue
+        shape = _shape(name, node.input_type["input"])
+        flows[name] = _Flow(shape, (_Path(name, None),), np.zeros(shape))
         if isinstance(node, nir.Input):
-            shape = _shape(name, node.input_type["input"])
             sources.append(Source(name, shape))
-            flows[name] = _Flow(shape, (_Path(name, None),), np.zeros(shape))
-        elif isinstance(node, nir.Output):
-            for source in feeds[name]:
-                if not isinstance(graph.nodes[source], NEURONS):
-                    kind = type(graph.nodes[source]).__name__
-                    raise UnsupportedLayer(
-                        f"output '{name}' reads '{source}', a {kind}",
-                        "end the graph with a neuron: I or LI for a readout",
-                    )
-        elif isinstance(node, LINEAR):
-            flows[name] = _through(name, node, _join(name, feeds[name], flows))
-        elif isinstance(node, NEURONS):
-            shape = _shape(name, node.input_type["input"])
-            population, gain = _population(name, node, shape, dt_s)
-            if feeds[name]:
-                flow = _join(name, feeds[name], flows)
-                if flow.shape != shape:
-                    raise BadInput(f"node '{name}' has shape {list(shape)}, its input has {list(flow.shape)}")
-                if (gain != 1.0).any():
-                    flow = _through(name, nir.Scale(gain.reshape(shape)), flow)
-                population = replace(population, bias=population.bias + flow.constant.ravel())
-                projections += [Projection(p.origin, name, p.map or _identity(shape)) for p in flow.paths]
-            populations.append(population)
-            flows[name] = _Flow(shape, (_Path(name, None),), np.zeros(shape))
         else:
+            neurons[name] = shape
+    for name in _linear_order(graph, feeds):
+        node = graph.nodes[name]
+        if isinstance(node, LINEAR):
+            flows[name] = _through(name, node, _join(name, feeds[name], flows, late))
+        elif isinstance(node, nir.Delay):
+            flows[name] = _delayed(name, node, _join(name, feeds[name], flows, late), dt_s)
+        elif not isinstance(node, nir.Output):
             raise UnsupportedLayer(
                 f"node '{name}' is a {type(node).__name__}, which this version does not lower",
-                f"it lowers {', '.join(sorted(k.__name__ for k in (*NEURONS, *LINEAR)))}",
+                f"it lowers {', '.join(sorted(k.__name__ for k in (*NEURONS, *LINEAR, nir.Delay)))}",
             )
+    for source in sorted(read - neurons.keys()):
+        output = next(target for s, target in graph.edges if s == source and target in outputs)
+        raise UnsupportedLayer(
+            f"output '{output}' reads '{source}', a {type(graph.nodes[source]).__name__}",
+            "end the graph with a neuron: I or LI for a readout",
+        )
+    populations: list[Population] = []
+    projections: list[Projection] = []
+    for name, shape in neurons.items():
+        population, gain = _population(name, graph.nodes[name], shape, dt_s)
+        if feeds[name]:
+            flow = _join(name, feeds[name], flows, late)
+            if flow.shape != shape:
+                raise BadInput(f"node '{name}' has shape {list(shape)}, its input has {list(flow.shape)}")
+            if (gain != 1.0).any():
+                flow = _through(name, nir.Scale(gain.reshape(shape)), flow)
+            if flow.constant.any() and population.current_decay.any():
+                bias = f"{name}.bias"
+                while bias in graph.nodes:
+                    bias += "_"
+                populations.append(_always(bias))
+                projections.append(Projection(bias, name, Dense(flow.constant.reshape(-1, 1), (1,), shape)))
+            else:
+                population = replace(population, bias=population.bias + flow.constant.ravel())
+            projections += [Projection(p.origin, name, p.map or _identity(shape), p.delay) for p in flow.paths]
+        populations.append(population)
     if not sources:
         raise BadInput("the graph has no Input node")
     if not populations:
@@ -116,6 +137,11 @@ def from_nir(graph: nir.NIRGraph, dt_s: float) -> Net:
     return Net(tuple(sources), ordered, tuple(projections), outputs_in_order, dt_s)
 
 
+def _always(name: str) -> Population:
+    """One neuron that fires at every step: the bias of a current, which the bias register, the membrane's, is not."""
+    return Population(name, (1,), np.zeros(1), np.zeros(1), np.full(1, 0.5), np.ones(1))
+
+
 def _edges(graph: nir.NIRGraph) -> dict[str, list[str]]:
     feeds: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for source, target in graph.edges:
@@ -127,38 +153,75 @@ def _edges(graph: nir.NIRGraph) -> dict[str, list[str]]:
         if isinstance(graph.nodes[source], READOUTS) and not isinstance(graph.nodes[target], nir.Output):
             raise UnsupportedLayer(
                 f"'{source}' ({type(graph.nodes[source]).__name__}) feeds '{target}' with a membrane, not with spikes",
-                "only an Output node may read an I or LI",
+                "only an Output node may read an I, LI or CubaLI",
             )
         feeds[target].append(source)
     return feeds
 
 
-def _sorted(graph: nir.NIRGraph, feeds: dict[str, list[str]]) -> list[str]:
-    """Node names, inputs first; depth first by hand, since a cycle must name its members."""
-    done: list[str] = []
-    state: dict[str, int] = {}
-    for root in graph.nodes:
-        stack = [(root, 0)]
+def _late(graph: nir.NIRGraph, dt_s: float) -> frozenset[tuple[str, str]]:
+    """The edges that take one step more, so that every loop takes time.
+
+    Forward depth-first search from the Input nodes, then from all others, both in the order of the file: an edge to a
+    node that is still open closes a loop. Edges out of a Delay node of a step or more are left out: such a loop takes
+    time already.
+    """
+    targets: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    for source, target in graph.edges:
+        node = graph.nodes[source]
+        if not (isinstance(node, nir.Delay) and _steps(source, node, dt_s).min(initial=1) >= 1):
+            targets[source].append(target)
+    late: set[tuple[str, str]] = set()
+    is_open: dict[str, bool] = {}
+    roots = sorted(graph.nodes, key=lambda name: not isinstance(graph.nodes[name], nir.Input))
+    for root in roots:
+        if root in is_open:
+            continue
+        is_open[root] = True
+        stack = [(root, iter(targets[root]))]
         while stack:
-            name, next_feed = stack.pop()
-            if next_feed == 0:
-                if state.get(name) == 2:
-                    continue
-                state[name] = 1
-            if next_feed < len(feeds[name]):
-                stack.append((name, next_feed + 1))
-                source = feeds[name][next_feed]
-                if state.get(source) == 1:
-                    members = [n for n, _ in stack]
-                    loop = " -> ".join([source, *reversed(members[members.index(source) :])])
-                    raise UnsupportedLayer(
-                        f"the network is recurrent ({loop}); this version runs feed-forward networks only"
-                    )
-                stack.append((source, 0))
-            else:
-                state[name] = 2
-                done.append(name)
-    return done
+            name, rest = stack[-1]
+            target = next(rest, None)
+            if target is None:
+                is_open[name] = False
+                stack.pop()
+            elif target not in is_open:
+                is_open[target] = True
+                stack.append((target, iter(targets[target])))
+            elif is_open[target]:
+                late.add((name, target))
+    return frozenset(late)
+
+
+def _steps(name: str, node: nir.Delay, dt_s: float) -> NDArray[np.int64]:
+    """The delays of a Delay node as whole steps: int64[n]."""
+    steps = np.asarray(node.delay, np.float64).ravel() / dt_s
+    whole = np.rint(steps)
+    if steps.size == 0 or steps.min() < 0 or steps.max() > MAX_DELAY:
+        raise BadInput(
+            f"node '{name}' delays {_range(steps * dt_s)} s; 0 to {MAX_DELAY} steps of {dt_s:g} s are possible"
+        )
+    if (abs(steps - whole) > FLOAT32_ROUNDING * np.maximum(steps, 1)).any():
+        wrong = steps[abs(steps - whole).argmax()]
+        raise UnsupportedLayer(
+            f"node '{name}' delays {wrong:g} steps of {dt_s:g} s; only whole steps run", "change --dt"
+        )
+    return whole.astype(np.int64)
+
+
+def _range(values: F64) -> str:
+    return f"{values.min():g} to {values.max():g}" if values.size else "nothing at"
+
+
+def _linear_order(graph: nir.NIRGraph, feeds: dict[str, list[str]]) -> list[str]:
+    """The nodes that are no neurons and no inputs, each after those of them that feed it."""
+    known = (nir.Input, *NEURONS)
+    inner = {n: [f for f in feeds[n] if not isinstance(graph.nodes[f], known)] for n in graph.nodes}
+    sorter = TopologicalSorter({n: fs for n, fs in inner.items() if not isinstance(graph.nodes[n], known)})
+    try:
+        return list(sorter.static_order())
+    except CycleError as cycle:
+        raise UnsupportedLayer(f"the loop {' -> '.join(cycle.args[1])} holds no neuron") from None
 
 
 def _shape(name: str, value: object) -> Shape:
@@ -171,7 +234,7 @@ def _possible(name: str, shape: Shape) -> Shape:
     return shape
 
 
-def _join(name: str, feeds: list[str], flows: dict[str, _Flow]) -> _Flow:
+def _join(name: str, feeds: list[str], flows: dict[str, _Flow], late: frozenset[tuple[str, str]]) -> _Flow:
     if not feeds:
         raise BadInput(f"node '{name}' has no input")
     parts = [flows[f] for f in feeds]
@@ -179,16 +242,33 @@ def _join(name: str, feeds: list[str], flows: dict[str, _Flow]) -> _Flow:
     if len(shapes) > 1:
         listed = ", ".join(f"'{f}' {list(p.shape)}" for f, p in zip(feeds, parts, strict=True))
         raise BadInput(f"the inputs of node '{name}' differ in shape: {listed}")
-    return _Flow(
-        parts[0].shape, tuple(path for p in parts for path in p.paths), np.sum([p.constant for p in parts], axis=0)
+    paths = tuple(
+        replace(path, delay=path.delay + ((f, name) in late))
+        for f, p in zip(feeds, parts, strict=True)
+        for path in p.paths
     )
+    return _Flow(parts[0].shape, paths, np.sum([p.constant for p in parts], axis=0))
+
+
+def _delayed(name: str, node: nir.Delay, flow: _Flow, dt_s: float) -> _Flow:
+    """One path for every distinct delay, each with only the values that it delays."""
+    steps = _steps(name, node, dt_s)
+    if np.shape(node.delay) not in (flow.shape, (1,), ()):
+        raise BadInput(f"node '{name}' delays shape {list(np.shape(node.delay))}, its input has {list(flow.shape)}")
+    steps = np.broadcast_to(steps, prod(flow.shape))
+    paths: list[_Path] = []
+    for delay in dict.fromkeys(steps.tolist()):
+        here = (steps == delay).astype(np.float64)
+        only = None if here.all() else _diagonal(here, flow.shape)
+        paths += [_Path(p.origin, p.map if only is None else _after(p.map, only), p.delay + delay) for p in flow.paths]
+    return _Flow(flow.shape, tuple(paths), flow.constant)
 
 
 def _through(name: str, node: nir.NIRNode, flow: _Flow) -> _Flow:
     """The flow after a linear node: its map composed onto every path, its bias and the mapped constant summed."""
     if isinstance(node, nir.Flatten):
         shape = _flattened(name, node, flow.shape)
-        moved = tuple(_Path(p.origin, _reshaped(p.map, shape) if p.map else None) for p in flow.paths)
+        moved = tuple(replace(p, map=_reshaped(p.map, shape) if p.map else None) for p in flow.paths)
         return _Flow(shape, moved, flow.constant.reshape(shape))
     linear = _map(name, node, flow.shape)
     shape = linear.output_shape
@@ -199,7 +279,7 @@ def _through(name: str, node: nir.NIRNode, flow: _Flow) -> _Flow:
         if bias.size != shape[0]:
             raise BadInput(f"node '{name}' has {bias.size} biases for {shape[0]} outputs")
         constant = constant + bias.reshape(-1, *(1 for _ in shape[1:]))
-    return _Flow(shape, tuple(_Path(p.origin, _after(p.map, linear)) for p in flow.paths), constant)
+    return _Flow(shape, tuple(replace(p, map=_after(p.map, linear)) for p in flow.paths), constant)
 
 
 def _after(first: Map | None, second: Map) -> Map:
@@ -214,6 +294,11 @@ def _reshaped(linear: Map, shape: Shape) -> Map:
     if isinstance(linear, Conv):
         return Sparse(linear.matrix(), linear.input_shape, shape)
     return replace(linear, output_shape=shape)
+
+
+def _diagonal(scale: F64, shape: Shape) -> Sparse:
+    n = prod(shape)
+    return Sparse(csr_array((scale.ravel(), np.arange(n), np.arange(n + 1)), shape=(n, n)), shape, shape)
 
 
 def _identity(shape: Shape) -> Sparse:
@@ -238,8 +323,7 @@ def _map(name: str, node: nir.NIRNode, shape: Shape) -> Map:
         scale = np.asarray(node.scale, np.float64)
         if scale.shape != shape:
             raise BadInput(f"node '{name}' scales shape {list(scale.shape)}, its input has shape {list(shape)}")
-        n = prod(shape)
-        return Sparse(csr_array((scale.ravel(), np.arange(n), np.arange(n + 1)), shape=(n, n)), shape, shape)
+        return _diagonal(scale, shape)
     if len(shape) != 3:
         raise BadInput(f"node '{name}' works on [channels, y, x], its input has shape {list(shape)}")
     if isinstance(node, nir.Conv2d):
@@ -306,30 +390,42 @@ def _population(name: str, node: nir.NIRNode, shape: Shape, dt_s: float) -> tupl
     def value(field: str) -> F64:
         return np.broadcast_to(np.asarray(getattr(node, field), np.float64).ravel(), n)
 
-    if isinstance(node, nir.Threshold):
-        return Population(name, shape, np.zeros(n), value("threshold").copy(), np.zeros(n)), np.ones(n)
-    if isinstance(node, (nir.LIF, nir.LI)):
-        tau, r = value("tau"), value("r")
+    def share(field: str) -> F64:
+        """dt / tau, at most 1."""
+        tau = value(field)
         if (tau <= 0).any():
-            raise BadInput(f"node '{name}' has tau {tau.min():g} s; it must be > 0")
+            raise BadInput(f"node '{name}' has {field} {tau.min():g} s; it must be > 0")
         if (tau < dt_s * (1 - FLOAT32_ROUNDING)).any():
             raise BadInput(
-                f"node '{name}' has tau {tau.min():g} s, shorter than the time step {dt_s:g} s", "lower --dt"
+                f"node '{name}' has {field} {tau.min():g} s, shorter than the time step {dt_s:g} s", "lower --dt"
             )
-        decay, gain = np.maximum(1.0 - dt_s / tau, 0.0), r * (dt_s / tau)
-        leak = value("v_leak") * (dt_s / tau)
+        return np.minimum(dt_s / tau, 1.0)
+
+    none = np.zeros(n)
+    if isinstance(node, nir.Threshold):
+        return Population(name, shape, none, none, value("threshold").copy(), none), np.ones(n)
+    current_decay, weight = none, np.ones(n)
+    if isinstance(node, (nir.CubaLIF, nir.CubaLI)):
+        into, used = share("tau_mem"), share("tau_syn")
+        decay, gain, leak = 1.0 - into, value("r") * into, value("v_leak") * into
+        current_decay, weight = 1.0 - used, value("w_in") * used
+    elif isinstance(node, (nir.LIF, nir.LI)):
+        into = share("tau")
+        decay, gain, leak = 1.0 - into, value("r") * into, value("v_leak") * into
     else:
-        decay, gain, leak = np.ones(n), value("r"), np.zeros(n)
+        decay, gain, leak = np.ones(n), value("r"), none
         gain = np.where(np.isclose(gain * dt_s, 1.0, rtol=1e-9), 1.0, gain)  # SpikingJelly's r = 1/dt
     if isinstance(node, READOUTS):
-        return Population(name, shape, decay, np.full(n, np.inf), leak), gain
+        return Population(name, shape, decay, current_decay, np.full(n, np.inf), leak), gain * weight
     if (gain <= 0).any():
         raise UnsupportedLayer(f"node '{name}' has r {value('r').min():g}; an input gain must be > 0")
     if (reset := value("v_reset")).any():
         other = reset[reset != 0][0]
         raise UnsupportedLayer(f"node '{name}' resets to {other:g}; only a reset to 0 is lowered")
+    if (weight > 0).all():
+        gain, weight = gain * weight, np.ones(n)
     with np.errstate(over="ignore"):
         threshold, bias = value("v_threshold") / gain, leak / gain
     if not (np.isfinite(threshold) & np.isfinite(bias)).all():
         raise BadInput(f"node '{name}' has r {value('r').min():g}; v_threshold / r and v_leak / r must be finite")
-    return Population(name, shape, decay, threshold, bias), np.ones(n)
+    return Population(name, shape, decay, current_decay, threshold, bias), weight

@@ -140,3 +140,24 @@ def synapses(linear: Map) -> int:
         used = np.outer([o.size for o, _ in linear.taps(0)], [o.size for o, _ in linear.taps(1)])
         return int((np.count_nonzero(linear.weight, axis=(0, 1)) * used).sum())
     return int(np.count_nonzero(weights(linear)))
+
+
+def reach(linear: Map, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lowest and highest sum each output can receive from inputs in 0 .. most: int64[n_out] each.
+
+    The sums of the negative and of the positive weights of a row. A convolution is bounded by its kernel, padding
+    ignored: a bound, and tight away from the border.
+    """
+    w = weights(linear).astype(np.int64)
+    if isinstance(linear, Sparse):
+        rows = np.repeat(np.arange(linear.weight.shape[0]), np.diff(linear.weight.indptr))
+        n = prod(linear.output_shape)
+        negative = np.bincount(rows, np.minimum(w, 0), n).astype(np.int64)
+        positive = np.bincount(rows, np.maximum(w, 0), n).astype(np.int64)
+    else:
+        axes = tuple(range(1, w.ndim))
+        negative, positive = np.minimum(w, 0).sum(axis=axes), np.maximum(w, 0).sum(axis=axes)
+        if isinstance(linear, Conv):
+            area = prod(linear.output_shape[1:])
+            negative, positive = np.repeat(negative, area), np.repeat(positive, area)
+    return negative * most, positive * most

@@ -9,6 +9,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from snnergy.errors import UnsupportedLayer
 from snnergy.export.maps import Map, Shape, synapses, weights
@@ -26,16 +28,22 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """``v[t] = decay * v[t-1] + x[t] + bias``; spike and reset to 0 where ``v[t] > threshold``.
+    """A neuron with a membrane ``v`` and a synaptic current ``i``; for one step::
 
-    decay:     float64[n], per time step, in [0, 1]; 0 is a memoryless neuron, 1 an integrator
-    threshold: float64[n], in units of x; inf is a readout that never fires
-    bias:      float64[n], added at every step
+        i[t] = current_decay * i[t-1] + x[t]
+        v[t] = decay * v[t-1] + i[t] + bias
+        spike where v[t] > threshold, strictly; then v[t] = 0
+
+    decay:         float64[n], per time step, in [0, 1]; 0 is a memoryless neuron, 1 an integrator
+    current_decay: float64[n], the same of the current; 0 is a current without memory
+    threshold:     float64[n], in units of x; inf is a readout that never fires
+    bias:          float64[n], added at every step
     """
 
     name: str
     shape: Shape
     decay: F64
+    current_decay: F64
     threshold: F64
     bias: F64
 
@@ -47,11 +55,16 @@ class Population:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Synapses from one source or population to one population."""
+    """Synapses from one source or population to one population.
+
+    delay: what is sent in step t acts in step t + delay; a loop takes at least one step. Before the first step of a
+    sample nothing is under way.
+    """
 
     source: str
     target: str
     map: Map
+    delay: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +91,8 @@ class _Edge(Protocol):
     def source(self) -> str: ...
     @property
     def target(self) -> str: ...
+    @property
+    def delay(self) -> int: ...
 
 
 class _Mapped(Protocol):
@@ -98,44 +113,81 @@ def incoming(projections: tuple[_E, ...]) -> dict[str, list[_E]]:
 
 
 def order(populations: tuple[_N, ...], projections: tuple[_Edge, ...]) -> tuple[_N, ...]:
-    """The populations so that each comes after all that feed it; ties keep the order given.
+    """The populations so that each comes after all that feed it in the same step; ties keep the order given.
 
-    Raises UnsupportedLayer where the graph has a cycle.
+    Raises UnsupportedLayer where a loop has no delay.
     """
-    by_name = {p.name: p for p in populations}
+    known = {p.name for p in populations}
+    at_once = [e for e in projections if e.source in known and e.delay == 0]
     sorter = TopologicalSorter({p.name: () for p in populations})
-    for e in projections:
-        if e.source in by_name:
-            sorter.add(e.target, e.source)
+    for e in at_once:
+        sorter.add(e.target, e.source)
     try:
         names = tuple(sorter.static_order())
     except CycleError as cycle:
-        path = " -> ".join(cycle.args[1])
-        raise UnsupportedLayer(
-            f"the network is recurrent ({path}); this version runs feed-forward networks only"
-        ) from None
+        loop = " -> ".join(cycle.args[1])
+        raise UnsupportedLayer(f"the loop {loop} has no delay", "give one of its projections a step of delay") from None
+    feeds: dict[str, list[str]] = {}
+    for e in at_once:
+        feeds.setdefault(e.target, []).append(e.source)
     rank: dict[str, int] = {}
-    feeds = incoming(projections)
     for name in names:
-        rank[name] = 1 + max((rank.get(e.source, 0) for e in feeds.get(name, ())), default=0)
+        rank[name] = 1 + max((rank[source] for source in feeds.get(name, ())), default=0)
     return tuple(sorted(populations, key=lambda p: rank[p.name]))
 
 
+def components(populations: tuple[_N, ...], projections: tuple[_Edge, ...]) -> tuple[tuple[_N, ...], ...]:
+    """The strongly connected components, each after all that feed it; within one, the order of a time step.
+
+    A population outside every loop is a component of its own. Raises UnsupportedLayer where a loop has no delay.
+    """
+    ordered = order(populations, projections)
+    index = {p.name: k for k, p in enumerate(ordered)}
+    edges = [(index[e.source], index[e.target]) for e in projections if e.source in index]
+    rows, columns = zip(*edges, strict=True) if edges else ((), ())
+    graph = coo_array((np.ones(len(edges)), (rows, columns)), shape=(len(ordered),) * 2).tocsr()
+    _, label = connected_components(graph, directed=True, connection="strong")
+    sorter = TopologicalSorter({int(k): () for k in dict.fromkeys(label)})
+    for source, target in edges:
+        if label[source] != label[target]:
+            sorter.add(int(label[target]), int(label[source]))
+    members: dict[int, list[_N]] = {}
+    for k, p in zip(label, ordered, strict=True):
+        members.setdefault(int(k), []).append(p)
+    return tuple(tuple(members[k]) for k in sorter.static_order())
+
+
+def loops(component: tuple[_Node, ...], projections: tuple[_Edge, ...]) -> bool:
+    """Whether the component feeds itself, so that it must run step by step."""
+    names = {p.name for p in component}
+    return any(e.source in names and e.target in names for e in projections)
+
+
 def verify(net: Net) -> None:
-    """Raise AssertionError unless names are unique, edges join known nodes, and every shape and length agrees."""
+    """Raise AssertionError unless names are unique, edges join known nodes, and every shape and length agrees.
+
+    Raises UnsupportedLayer for a loop without delay.
+    """
     shapes = {n.name: n.shape for n in (*net.sources, *net.populations)}
     assert len(shapes) == len(net.sources) + len(net.populations), "two nodes share a name"
     for p in net.populations:
-        assert p.decay.shape == p.threshold.shape == p.bias.shape == (prod(p.shape),), p.name
-        assert ((p.decay >= 0) & (p.decay <= 1)).all(), p.name
+        for values in (p.decay, p.current_decay, p.threshold, p.bias):
+            assert values.shape == (prod(p.shape),), p.name
+        for kept in (p.decay, p.current_decay):
+            assert ((kept >= 0) & (kept <= 1)).all(), p.name
         assert np.isfinite(p.bias).all() and not np.isnan(p.threshold).any(), p.name
     known = {p.name for p in net.populations}
     for e in net.projections:
-        assert e.target in known and e.source in shapes, f"{e.source} -> {e.target}"
+        assert e.target in known and e.source in shapes and e.delay >= 0, f"{e.source} -> {e.target}"
         assert prod(e.map.input_shape) == prod(shapes[e.source]), f"{e.source} -> {e.target}"
         assert prod(e.map.output_shape) == prod(shapes[e.target]), f"{e.source} -> {e.target}"
         assert np.isfinite(weights(e.map)).all(), f"{e.source} -> {e.target}"
     assert set(net.outputs) <= known, "an output is not a population"
+    components(net.populations, net.projections)
+
+
+def _late(e: _Edge) -> str:
+    return f" delay {e.delay}" if e.delay else ""
 
 
 def _span(values: NDArray[np.generic]) -> str:
@@ -150,8 +202,9 @@ def dump(net: Net) -> str:
     lines += [f"  source {s.name} {list(s.shape)}" for s in net.sources]
     for p in net.populations:
         fires = f"threshold {_span(p.threshold)}" if p.spiking else "readout"
-        lines.append(f"  {p.name} {list(p.shape)} decay {_span(p.decay)} {fires} bias {_span(p.bias)}")
-        lines += [f"    <- {e.source} {e.map} w {_span(weights(e.map))}" for e in feeds.get(p.name, ())]
+        current = f"current {_span(p.current_decay)} " if p.current_decay.any() else ""
+        lines.append(f"  {p.name} {list(p.shape)} decay {_span(p.decay)} {current}{fires} bias {_span(p.bias)}")
+        lines += [f"    <- {e.source} {e.map} w {_span(weights(e.map))}{_late(e)}" for e in feeds.get(p.name, ())]
     lines.append(f"  outputs {', '.join(net.outputs)}")
     return "\n".join(lines)
 

@@ -9,9 +9,10 @@ from math import ceil, floor, inf, log2, prod
 import numpy as np
 
 from snnergy.errors import BadInput, Overflow, UnsupportedLayer
-from snnergy.export.maps import Conv, Map, Sparse, weights, with_weights
+from snnergy.export.maps import reach, weights, with_weights
 from snnergy.export.net import F64, Net, Population, Projection, incoming
 from snnergy.export.quantnet import (
+    ACCUMULATOR_LIMIT,
     BIAS_EXPONENT_LIMIT,
     BIAS_LIMIT,
     DECAY_ONE,
@@ -23,6 +24,7 @@ from snnergy.export.quantnet import (
     QuantPopulation,
     QuantProjection,
     QuantSource,
+    shifted,
     verify,
 )
 
@@ -30,8 +32,6 @@ START_SCALE = float(1 << 16)
 """First scale tried where only graded inputs feed a population and nothing else sets one."""
 SMALLEST_SCALE = 2.0**-64
 """Last scale tried where nothing feeds a population, so that only its threshold must fit."""
-ACCUMULATOR_LIMIT = (1 << 31) - 1
-"""Largest sum of weights before the exponent is applied, in the engines and in Lava: int32."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,10 @@ def layer_errors(net: Net, quant: QuantNet) -> tuple[LayerError, ...]:
                 (wrong / total) ** 0.5 if total else 0.0,
                 _relative(p.bias, q.bias / (1 << STATE_SHIFT) / q.scale),
                 _relative(p.threshold, q.threshold / q.scale) if p.spiking and not _is_exact(p, q) else 0.0,
-                float(abs(p.decay - (1 - q.decay / DECAY_ONE)).max()) if p.decay.any() else 0.0,
+                max(
+                    float(abs(real - (1 - whole / DECAY_ONE)).max()) if real.any() else 0.0
+                    for real, whole in ((p.decay, q.decay), (p.current_decay, q.current_decay))
+                ),
             )
         )
     return tuple(rows)
@@ -121,9 +124,14 @@ def _losses(p: Population, q: QuantPopulation) -> list[str]:
     lines: list[str] = []
     if p.decay.any() and (1 - q.decay / DECAY_ONE != p.decay).any():
         lines.append(f"{p.name}: decay {p.decay.max():.6g} becomes {1 - q.decay.min() / DECAY_ONE:.6g} (12 bits)")
+    if (1 - q.current_decay / DECAY_ONE != p.current_decay).any():
+        was, now = p.current_decay.max(), 1 - q.current_decay.min() / DECAY_ONE
+        lines.append(f"{p.name}: current decay {was:.6g} becomes {now:.6g} (12 bits)")
     if q.memoryless and (q.decay == DECAY_ONE).any():
         lines.append(f"{p.name}: memoryless beyond the 12-bit decay register; exact in simulation, not on a chip")
-    if len(set(q.decay.tolist())) > 1 or (q.spiking and len(set(q.threshold.tolist())) > 1):
+    if max(len(set(d.tolist())) for d in (q.decay, q.current_decay)) > 1 or (
+        q.spiking and len(set(q.threshold.tolist())) > 1
+    ):
         lines.append(f"{p.name}: per-neuron decay or threshold; a Loihi core holds one of each per neuron group")
     return lines
 
@@ -157,7 +165,7 @@ def _population(
 def _is_gate(p: Population, edges: list[Projection], graded: dict[str, QuantSource]) -> bool:
     """A memoryless population of whole weights on binary spikes, which needs no scaling."""
     whole = all(np.array_equal(weights(e.map), np.rint(weights(e.map))) for e in edges)
-    return bool(p.spiking and not p.decay.any() and not p.bias.any()) and (
+    return bool(p.spiking and not p.decay.any() and not p.current_decay.any() and not p.bias.any()) and (
         whole and not any(e.source in graded for e in edges)
     )
 
@@ -207,11 +215,11 @@ def _attempt(
         if source is None:
             exponent = max(exponent, 0)
         integer = with_weights(e.map, lambda w, f=unit / 2.0**exponent: np.rint(w * f).astype(np.int8))
-        projections.append(QuantProjection(e.source, e.target, integer, exponent))
+        projections.append(QuantProjection(e.source, e.target, integer, exponent, e.delay))
         least, most = reach(integer, (1 << source.bits) - 1 if source else 1)
         if max(-least.min(initial=0), most.max(initial=0)) > ACCUMULATOR_LIMIT:
             return None
-        low, high = low + _shift(least, exponent), high + _shift(most, exponent)
+        low, high = low + shifted(least, exponent), high + shifted(most, exponent)
     low, high = low << STATE_SHIFT, high << STATE_SHIFT
     bias = _bias(p.bias * (scale * (1 << STATE_SHIFT)))
     if p.spiking:
@@ -224,7 +232,8 @@ def _attempt(
     decay = np.rint((1.0 - p.decay) * DECAY_ONE).astype(np.int64)
     if (decay >= DECAY_ONE - 1).all():  # all but memoryless: then it is, since 4095 keeps v / 4096
         decay[:] = DECAY_ONE
-    population = QuantPopulation(p.name, p.shape, decay, threshold, mantissa, exponent, p.spiking, scale)
+    current = np.clip(np.rint((1.0 - p.current_decay) * DECAY_ONE), 1, DECAY_ONE).astype(np.int64)
+    population = QuantPopulation(p.name, p.shape, decay, current, threshold, mantissa, exponent, p.spiking, scale)
     if not _fits(population, low, high, steps):
         return None
     return _with_short_decay(population, low, high), projections
@@ -239,33 +248,10 @@ def _bias(membrane_units: F64) -> tuple[I64, int] | None:
     return None
 
 
-def _shift(values: I64, exponent: int) -> I64:
-    return values << exponent if exponent >= 0 else values >> -exponent
-
-
-def reach(linear: Map, most: int) -> tuple[I64, I64]:
-    """Lowest and highest sum each output can receive from inputs in 0 .. most: int64[n_out] each.
-
-    The sums of the negative and of the positive weights of a row. A convolution is bounded by its kernel, padding
-    ignored: a bound, and tight away from the border.
-    """
-    w = weights(linear).astype(np.int64)
-    if isinstance(linear, Sparse):
-        rows = np.repeat(np.arange(linear.weight.shape[0]), np.diff(linear.weight.indptr))
-        n = prod(linear.output_shape)
-        negative = np.bincount(rows, np.minimum(w, 0), n).astype(np.int64)
-        positive = np.bincount(rows, np.maximum(w, 0), n).astype(np.int64)
-    else:
-        axes = tuple(range(1, w.ndim))
-        negative, positive = np.minimum(w, 0).sum(axis=axes), np.maximum(w, 0).sum(axis=axes)
-        if isinstance(linear, Conv):
-            area = prod(linear.output_shape[1:])
-            negative, positive = np.repeat(negative, area), np.repeat(positive, area)
-    return negative * most, positive * most
-
-
 def _fits(p: QuantPopulation, low: I64, high: I64, steps: int) -> bool:
     """Interval analysis of one population over ``steps`` steps from rest.
+
+    low, high: int64[n], bounds of the synaptic input of one step, membrane units
 
     The current never leaves the 24-bit register, so it cannot wrap; the membrane never leaves it, so it cannot
     saturate; a readout never passes its threshold, so it cannot fire. With k = 4096 - decay, truncation toward zero can
@@ -273,15 +259,26 @@ def _fits(p: QuantPopulation, low: I64, high: I64, steps: int) -> bool:
     """
     if max(-low.min(initial=0), high.max(initial=0)) > STATE_LIMIT:
         return False
-    keep = DECAY_ONE - p.decay
-    top, bottom = np.zeros_like(low), np.zeros_like(low)
+    keep, keep_current = DECAY_ONE - p.decay, DECAY_ONE - p.current_decay
+    top, bottom, most, least = (np.zeros_like(low) for _ in range(4))
     ceiling = p.threshold << STATE_SHIFT
-    for _ in range(steps):
-        rest = np.minimum(top, ceiling) if p.spiking else top
-        top = -((-np.maximum(rest, 0) * keep) // DECAY_ONE) + high + p.bias
-        bottom = (np.minimum(bottom, 0) * keep) // DECAY_ONE + low + p.bias
     limit = np.full_like(ceiling, STATE_LIMIT) if p.spiking else ceiling
-    return bool((top <= limit).all() and (bottom >= -STATE_LIMIT).all())
+    for _ in range(steps):
+        before = (top, bottom, most, least)
+        most, least = _kept(most, keep_current) + high, -_kept(-least, keep_current) + low
+        rest = np.minimum(top, ceiling) if p.spiking else top
+        top, bottom = _kept(rest, keep) + most + p.bias, -_kept(-bottom, keep) + least + p.bias
+        inside = (most <= STATE_LIMIT) & (least >= -STATE_LIMIT) & (top <= limit) & (bottom >= -STATE_LIMIT)
+        if not inside.all():
+            return False
+        if all(np.array_equal(a, b) for a, b in zip(before, (top, bottom, most, least), strict=True)):
+            break  # the bounds have settled
+    return True
+
+
+def _kept(bound: I64, keep: I64) -> I64:
+    """The upper bound after a step of decay, rounded up; below 0 it becomes 0, since a neuron may rest there."""
+    return -((-np.maximum(bound, 0) * keep) // DECAY_ONE)
 
 
 def _with_short_decay(p: QuantPopulation, low: I64, high: I64) -> QuantPopulation:
@@ -290,6 +287,6 @@ def _with_short_decay(p: QuantPopulation, low: I64, high: I64) -> QuantPopulatio
     4095 keeps ``v / 4096``, which truncates to 0 for every sub-threshold ``|v| < 4096``.
     """
     rests = np.maximum(-(low + p.bias), np.minimum(high + p.bias, p.threshold << STATE_SHIFT))
-    if not (p.decay == DECAY_ONE).all() or not p.spiking or (rests >= DECAY_ONE).any():
+    if not p.memoryless or not p.spiking or (rests >= DECAY_ONE).any():
         return p
     return replace(p, decay=np.full_like(p.decay, DECAY_ONE - 1))

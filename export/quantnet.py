@@ -1,13 +1,15 @@
-"""``QuantNet``: the network in the chip's integers. Holding one proves that no accumulator can overflow.
+"""``QuantNet``: the network in the chip's integers.
 
-The arithmetic is Loihi's, as Lava's fixed-point LIF computes it (lava-nc 0.10.0, ``PyLifModelBitAcc``); for one step::
+The arithmetic is Loihi's, as Lava's fixed-point LIF computes it (lava-nc 0.10.0, ``PyLifResetModelBitAcc``); for one
+step, with ``trunc`` toward zero::
 
-    a = sum over projections of  (W @ s) << exponent          (floor shift right where the exponent is negative)
-    u = a << 6                                                (24 bits, signed; no memory of its own)
-    v = trunc(v * (4096 - decay) / 4096) + u + (bias_mantissa << bias_exponent)
+    a = sum over projections of  (W @ s[t - delay]) << exponent   (floor shift right where the exponent is negative)
+    u = trunc(u * (4096 - current_decay) / 4096) + (a << 6)       (24 bits, signed: wraps)
+    v = trunc(v * (4096 - decay) / 4096) + u + (bias_mantissa << bias_exponent)            (24 bits, signed: saturates)
     fire where v > threshold << 6, strictly; then v = 0
 
-One unit of weight is 64 units of ``v``. A neuron's real membrane is ``v / 64 / scale``.
+One unit of weight is 64 units of ``v``. A neuron's real membrane is ``v / 64 / scale``. Networks from ``quantize`` are
+proved neither to wrap nor to saturate; one made by hand may, and every engine then does what the chip does.
 """
 
 from __future__ import annotations
@@ -20,13 +22,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snnergy.export.maps import Map, Shape, weights
-from snnergy.export.net import incoming
+from snnergy.export.maps import Map, Shape, reach, weights
+from snnergy.export.net import components, incoming
 
 I64 = NDArray[np.int64]
 
 STATE_SHIFT = 6
 """Left shift from weight units to membrane units (Lava's ds/vth alignment)."""
+ACCUMULATOR_LIMIT = (1 << 31) - 1
+"""Largest sum of one projection's weights before the exponent is applied, in the engines and in Lava: int32."""
+INPUT_LIMIT = 1 << 18
+"""Largest magnitude of ``a``: twice the register, so that the current wraps at most once."""
 DECAY_ONE = 4096
 """The 12-bit decay that forgets everything."""
 STATE_LIMIT = (1 << 23) - 1
@@ -53,7 +59,8 @@ class QuantSource:
 class QuantPopulation:
     """Neurons with integer state; see the module for the step.
 
-    decay:         int64[n], 0 (keeps everything) .. 4096 (forgets everything)
+    decay:         int64[n], 0 (keeps everything) .. 4096 (forgets everything), of the membrane
+    current_decay: int64[n], 1 .. 4096, of the current; Lava's and Loihi's register ``du`` is one less
     threshold:     int64[n], weight units, 0 .. 2**17 - 1
     bias_mantissa: int64[n], 13 bits signed; bias_exponent: 0 .. 7, shared
     spiking:       False is a readout, whose membrane is proved to stay at or below its threshold
@@ -63,6 +70,7 @@ class QuantPopulation:
     name: str
     shape: Shape
     decay: I64
+    current_decay: I64
     threshold: I64
     bias_mantissa: I64
     bias_exponent: int
@@ -76,18 +84,27 @@ class QuantPopulation:
 
     @property
     def memoryless(self) -> bool:
-        """Whether the membrane forgets every sub-threshold value from step to step, as gates and ORs do."""
-        return bool((self.decay >= DECAY_ONE - 1).all())
+        """Whether nothing below the threshold is left of one step in the next, as in gates and ORs."""
+        return bool((self.decay >= DECAY_ONE - 1).all() and not self.cuba)
+
+    @property
+    def cuba(self) -> bool:
+        """Whether the current has a memory of its own."""
+        return bool((self.current_decay != DECAY_ONE).any())
 
 
 @dataclass(frozen=True, eq=False)
 class QuantProjection:
-    """Synapses with weights of int8 range, -128 .. 127, times ``2**exponent``."""
+    """Synapses with weights of int8 range, -128 .. 127, times ``2**exponent``.
+
+    delay: what is sent in step t acts in step t + delay of the same sample
+    """
 
     source: str
     target: str
     map: Map
     exponent: int
+    delay: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,22 +132,42 @@ class QuantNet:
 
 
 def verify(net: QuantNet) -> None:
-    """Raise AssertionError unless shapes agree and every number fits its register."""
+    """Raise AssertionError unless shapes agree, every number fits its register and every sum its accumulator.
+
+    Raises UnsupportedLayer for a loop without delay.
+    """
     shapes = {n.name: n.shape for n in (*net.sources, *net.populations)}
     assert len(shapes) == len(net.sources) + len(net.populations), "two nodes share a name"
     for p in net.populations:
         n = prod(p.shape)
-        assert p.decay.shape == p.threshold.shape == p.bias_mantissa.shape == (n,), p.name
+        for values in (p.decay, p.current_decay, p.threshold, p.bias_mantissa):
+            assert values.shape == (n,), p.name
         assert ((p.decay >= 0) & (p.decay <= DECAY_ONE)).all(), p.name
+        assert ((p.current_decay >= 1) & (p.current_decay <= DECAY_ONE)).all(), p.name
         assert ((p.threshold >= 0) & (p.threshold <= THRESHOLD_LIMIT)).all(), p.name
         assert (abs(p.bias_mantissa) <= BIAS_LIMIT).all() and 0 <= p.bias_exponent <= BIAS_EXPONENT_LIMIT, p.name
     limit = 1 << (net.weight_bits - 1)
+    most = {s.name: (1 << s.bits) - 1 for s in net.sources}
+    low, high = ({p.name: np.zeros(prod(p.shape), np.int64) for p in net.populations} for _ in range(2))
     for e in net.projections:
+        assert e.target in low and e.source in shapes and e.delay >= 0, f"{e.source} -> {e.target}"
         w = weights(e.map)
         assert np.issubdtype(w.dtype, np.integer), f"{e.source} -> {e.target}"
         assert w.size == 0 or (w.min() >= -limit and w.max() < limit), f"{e.source} -> {e.target}"
         assert prod(e.map.input_shape) == prod(shapes[e.source]), f"{e.source} -> {e.target}"
         assert prod(e.map.output_shape) == prod(shapes[e.target]), f"{e.source} -> {e.target}"
+        least, largest = reach(e.map, most.get(e.source, 1))
+        assert max(-least.min(), largest.max()) <= ACCUMULATOR_LIMIT, f"{e.source} -> {e.target}"
+        low[e.target] += shifted(least, e.exponent)
+        high[e.target] += shifted(largest, e.exponent)
+    for name in low:
+        assert max(-low[name].min(), high[name].max()) <= INPUT_LIMIT, name
+    components(net.populations, net.projections)
+
+
+def shifted(values: I64, exponent: int) -> I64:
+    """``values * 2**exponent``, rounded down."""
+    return values << exponent if exponent >= 0 else values >> -exponent
 
 
 def dump(net: QuantNet) -> str:
@@ -141,8 +178,11 @@ def dump(net: QuantNet) -> str:
     for p in net.populations:
         fires = f"threshold {_span(p.threshold)}" if p.spiking else "readout"
         bias = f"bias {_span(p.bias_mantissa)} << {p.bias_exponent}"
-        lines.append(f"  {p.name} {list(p.shape)} decay {_span(p.decay)} {fires} {bias} scale {p.scale:.6g}")
-        lines += [f"    <- {e.source} {e.map} w {_span(weights(e.map))} << {e.exponent}" for e in feeds.get(p.name, ())]
+        decay = f"decay {_span(p.decay)}" + (f" current {_span(p.current_decay)}" if p.cuba else "")
+        lines.append(f"  {p.name} {list(p.shape)} {decay} {fires} {bias} scale {p.scale:.6g}")
+        for e in feeds.get(p.name, ()):
+            late = f" delay {e.delay}" if e.delay else ""
+            lines.append(f"    <- {e.source} {e.map} w {_span(weights(e.map))} << {e.exponent}{late}")
     lines.append(f"  outputs {', '.join(net.outputs)}")
     return "\n".join(lines + [f"  lossy: {line}" for line in net.lossy])
 

@@ -189,11 +189,9 @@ def _neuron(kind: str, shape: Any, rng: np.random.Generator) -> nir.NIRNode:
 
 def population(name: str, shape: Any, **changes: Any) -> QuantPopulation:
     n = prod(shape)
-    fields: dict[str, Any] = {"decay": 2048, "threshold": 100, "bias_mantissa": 0, **changes}
-    arrays = {
-        key: np.broadcast_to(np.asarray(fields.pop(key), np.int64), n).copy()
-        for key in ("decay", "threshold", "bias_mantissa")
-    }
+    plain = {"decay": 2048, "current_decay": 4096, "threshold": 100, "bias_mantissa": 0}
+    fields: dict[str, Any] = {**plain, **changes}
+    arrays = {key: np.broadcast_to(np.asarray(fields.pop(key), np.int64), n).copy() for key in plain}
     return QuantPopulation(name, shape, **arrays, **{"bias_exponent": 0, "spiking": True, "scale": 1.0, **fields})
 
 

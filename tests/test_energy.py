@@ -34,7 +34,7 @@ def network(rng: np.random.Generator) -> QuantNet:
 
     def population(name: str, shape: tuple[int, ...], decay: int) -> QuantPopulation:
         zero = np.zeros(prod(shape), np.int64)
-        return QuantPopulation(name, shape, zero + decay, zero + 10, zero, 0, True, 1.0)
+        return QuantPopulation(name, shape, zero + decay, zero + 4096, zero + 10, zero, 0, True, 1.0)
 
     conv = Conv(weight(3, 2, 3, 3), (2, 4, 5), padding=(1, 1))
     n = prod(conv.output_shape)

@@ -89,6 +89,7 @@ def population(name: str, n: int, **changes: Any) -> QuantPopulation:
     fields: dict[str, Any] = {
         "shape": (n,),
         "decay": np.full(n, 2048),
+        "current_decay": np.full(n, 4096),
         "threshold": np.full(n, 100),
         "bias_mantissa": np.zeros(n, np.int64),
         "bias_exponent": 0,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from snnergy.errors import BadInput, SnnergyError, UnsupportedLayer
 from snnergy.export import net_sim, nir_file, nir_sim
 from snnergy.export.lower import from_nir, lower
-from snnergy.export.maps import Conv, Dense, Map, Sparse
+from snnergy.export.maps import Conv, Dense, Map, Sparse, weights
 from snnergy.export.net import Net, dump
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -290,6 +290,7 @@ def test_the_fused_gate_is_key_and_any_query(d: int) -> None:
 
 # what is refused
 
+CONV1D = nir.Conv1d(4, np.ones((1, 2, 3)), 1, 0, 1, 1, np.zeros(1))
 RECURRENT = {"a": lif((1,)), "b": lif((1,)), "c": lif((1,))}
 
 
@@ -304,19 +305,76 @@ def refused(nir_graph: nir.NIRGraph, kind: type[SnnergyError], dt_s: float = DT_
     return str(error.value)
 
 
-def test_a_loop_is_named_in_the_direction_of_its_spikes() -> None:
+def test_the_edge_that_closes_a_loop_takes_one_step() -> None:
     loop = graph(ends(RECURRENT), ("in", "a"), ("a", "b"), ("b", "c"), ("c", "a"), ("c", "out"))
-    text = refused(loop, UnsupportedLayer)
-    path = text.split("(")[1].split(")")[0].split(" -> ")
-    assert path[0] == path[-1] and sorted(path[1:]) == ["a", "b", "c"]
-    assert all((u, v) in loop.edges for u, v in itertools.pairwise(path))
-    assert text.startswith("the network is recurrent (") and text.endswith("runs feed-forward networks only")
+    assert {(e.source, e.target): e.delay for e in lower(loop, DT_S).projections} == {
+        ("in", "a"): 0, ("a", "b"): 0, ("b", "c"): 0, ("c", "a"): 1,
+    }  # fmt: skip
 
 
-def test_a_neuron_that_feeds_itself_is_a_loop() -> None:
-    loop = graph(ends({"a": lif((1,))}), ("in", "a"), ("a", "a"), ("a", "out"))
-    message = "the network is recurrent (a -> a); this version runs feed-forward networks only"
-    assert refused(loop, UnsupportedLayer) == message
+def test_a_neuron_that_feeds_itself_through_weights_takes_one_step() -> None:
+    nodes = {"fc": nir.Affine(np.full((1, 1), 3.0), np.full(1, 0.25)), "rec": nir.Linear(np.full((1, 1), -2.0))}
+    loop = graph(ends({**nodes, "a": lif((1,))}), ("in", "fc"), ("fc", "a"), ("a", "rec"), ("rec", "fc"), ("a", "out"))
+    net = lower(loop, DT_S)
+    assert [(e.source, e.delay, weights(e.map).item()) for e in net.projections] == [("in", 0, 3), ("a", 1, -6)]
+    assert net.populations[0].bias == 0.25
+
+
+def test_a_loop_through_a_delay_node_takes_what_the_node_says() -> None:
+    nodes = {"a": lif((1,)), "late": nir.Delay(np.full(1, 3 * DT_S))}
+    loop = graph(ends(nodes), ("in", "a"), ("a", "late"), ("late", "a"), ("a", "out"))
+    assert [e.delay for e in lower(loop, DT_S).projections] == [0, 3]
+
+
+def test_a_delay_node_with_two_delays_becomes_two_projections() -> None:
+    net = lower(chain((3,), nir.Delay(np.array([0.0, 2.0, 0.0]) * DT_S), lif((3,))), DT_S)
+    assert [(e.delay, matrix(e.map).diagonal().tolist()) for e in net.projections] == [(0, [1, 0, 1]), (2, [0, 1, 0])]
+
+
+def test_a_delay_of_half_a_step_is_one_line() -> None:
+    message = refused(chain((1,), nir.Delay(np.full(1, 1.5 * DT_S)), lif((1,))), UnsupportedLayer)
+    assert message == "node 'n0' delays 1.5 steps of 0.0001 s; only whole steps run"
+
+
+def test_an_impossible_delay_is_one_line() -> None:
+    message = refused(chain((1,), nir.Delay(np.full(1, -DT_S)), lif((1,))), BadInput)
+    assert message == "node 'n0' delays -0.0001 to -0.0001 s; 0 to 65536 steps of 0.0001 s are possible"
+
+
+def test_a_loop_without_a_neuron_is_one_line() -> None:
+    scale = {name: nir.Scale(np.ones(1)) for name in "ab"}
+    loop = graph(ends({**scale, "n": lif((1,))}), ("in", "a"), ("a", "b"), ("b", "a"), ("b", "n"), ("n", "out"))
+    assert refused(loop, UnsupportedLayer) in (
+        "the loop a -> b -> a holds no neuron",
+        "the loop b -> a -> b holds no neuron",
+    )
+
+
+def cuba(w_in: float, leak: float = 0.0) -> nir.CubaLIF:
+    one = np.ones(1)
+    return nir.CubaLIF(
+        tau_syn=one * 2 * DT_S, tau_mem=one * 4 * DT_S, r=one * 2, v_leak=one * leak, v_threshold=one, v_reset=one * 0,
+        w_in=one * w_in,
+    )  # fmt: skip
+
+
+def test_cuba_lif_has_a_current_of_its_own() -> None:
+    (p,) = lower(chain((1,), cuba(w_in=4.0, leak=0.5)), DT_S).populations
+    assert (p.decay, p.current_decay) == (0.75, 0.5)
+    assert p.threshold == 1 / (2 * 0.25 * 4 * 0.5)  # v_threshold over r dt/tau_mem w_in dt/tau_syn
+    assert p.bias == 0.5 * 0.25 / (2 * 0.25 * 4 * 0.5)
+
+
+def test_a_negative_input_weight_of_cuba_lif_stays_in_the_projection() -> None:
+    net = lower(chain((1,), cuba(w_in=-4.0)), DT_S)
+    assert weights(net.projections[0].map) == -2 and net.populations[0].threshold == 2
+
+
+def test_the_bias_of_a_current_is_a_neuron_that_always_fires() -> None:
+    net = lower(chain((1,), nir.Affine(np.ones((1, 1)), np.full(1, 0.3)), cuba(w_in=1.0)), DT_S)
+    assert [p.name for p in net.populations] == ["n1.bias", "n1"]
+    assert [(e.source, weights(e.map).item()) for e in net.projections] == [("n1.bias", 0.3), ("in", 1.0)]
+    assert net_sim.run(net, {"in": np.zeros((1, 1))}, 3)["n1.bias"].tolist() == [[[1], [1], [1]]]
 
 
 def pool(kernel: Any, stride: Any = 1, padding: Any = 0) -> nir.SumPool2d:
@@ -344,8 +402,8 @@ WINDOW = "node 'n0': a window {} with stride {}, padding {} and dilation [1, 1] 
          "node 'n0' has tau 5e-05 s, shorter than the time step 0.0001 s"),
         (chain((1,), lif((1,), r=1e-320)), BadInput,
          "node 'n0' has r 9.99989e-321; v_threshold / r and v_leak / r must be finite"),
-        (chain((2,), nir.Delay(np.ones(2)), lif((2,))), UnsupportedLayer,
-         "node 'n0' is a Delay, which this version does not lower"),
+        (chain((2, 4), CONV1D, lif((1, 2))), UnsupportedLayer,
+         "node 'n0' is a Conv1d, which this version does not lower"),
         (chain((2,), chain((2,), lif((2,))), lif((2,))), UnsupportedLayer,
          "node 'n0' is a NIRGraph, which this version does not lower"),
         (chain((2,), lif((3,))), BadInput, "node 'n0' has shape [3], its input has [2]"),
@@ -405,8 +463,8 @@ def test_what_no_net_can_say_is_one_line(nir_graph: nir.NIRGraph, kind: type[Snn
 
 def test_an_unknown_node_lists_what_is_lowered() -> None:
     with pytest.raises(UnsupportedLayer) as error:
-        lower(chain((2,), nir.Delay(np.ones(2)), lif((2,))), DT_S)
-    names = "Affine, AvgPool2d, Conv2d, Flatten, I, IF, LI, LIF, Linear, Scale, SumPool2d, Threshold"
+        lower(chain((2, 4), CONV1D, lif((1, 2))), DT_S)
+    names = "Affine, AvgPool2d, Conv2d, CubaLI, CubaLIF, Delay, Flatten, I, IF, LI, LIF, Linear, Scale, SumPool2d, Threshold"
     assert error.value.help == f"it lowers {names}"
 
 
@@ -425,8 +483,11 @@ def test_projections_keep_the_maps_of_identity_edges() -> None:
         ("lif_norse", "  1 [1] decay 0.96 threshold 2.5 bias 0\n"),
         ("two_lif_neurons", "  lif1 [1] decay 0.99 threshold 100 bias 1.2\n"),
         ("cnn_sinabs", "  6 [8, 8, 8] decay 1 threshold 1 bias 0\n    <- 3 sparse 4096->512"),
-        ("braille_noDelay_bias_zero", "the network is recurrent (lif1.lif -> lif1.w_rec -> lif1.lif)"),
-        ("braille_noDelay_noBias_subtract", "the network is recurrent (lif1.lif -> lif1.w_rec -> lif1.lif)"),
+        ("braille_noDelay_bias_zero", "<- lif1.lif dense 38->38 w -13.3887..0.795154 delay 1"),
+        (
+            "braille_noDelay_noBias_subtract",
+            "  lif1.lif [40] decay 0.85 current 0.75 threshold 1 bias 0\n    <- lif1.lif dense",
+        ),
         ("braille_noDelay_bias_zero_subgraph", "destination node 'lif' which does not exist in the graph"),
     ],
 )

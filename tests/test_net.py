@@ -26,7 +26,7 @@ from snnergy.export.net import (
 
 
 def pop(name: str, n: int = 2, threshold: float = 1.0) -> Population:
-    return Population(name, (n,), np.full(n, 0.5), np.full(n, threshold), np.zeros(n))
+    return Population(name, (n,), np.full(n, 0.5), np.zeros(n), np.full(n, threshold), np.zeros(n))
 
 
 def edge(source: str, target: str, n: int = 2) -> Projection:
@@ -65,7 +65,7 @@ def test_order_names_a_loop_in_the_direction_of_its_spikes() -> None:
     edges = (edge("a", "b"), edge("b", "c"), edge("c", "a"))
     with pytest.raises(UnsupportedLayer) as error:
         order(net().populations, edges)
-    path = str(error.value).split("(")[1].split(")")[0].split(" -> ")
+    path = str(error.value).removeprefix("the loop ").removesuffix(" has no delay").split(" -> ")
     assert path[0] == path[-1]
     assert all(any((e.source, e.target) == pair for e in edges) for pair in pairwise(path))
 

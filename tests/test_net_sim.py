@@ -18,7 +18,7 @@ def full(*values: float) -> Any:
 def one(decay: float, threshold: float, bias: float) -> Net:
     return Net(
         (Source("x", (1,)),),
-        (Population("n", (1,), full(decay), full(threshold), full(bias)),),
+        (Population("n", (1,), full(decay), full(0), full(threshold), full(bias)),),
         (Projection("x", "n", Dense(np.ones((1, 1)), (1,), (1,))),),
         ("n",),
         1e-3,

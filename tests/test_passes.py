@@ -19,7 +19,7 @@ def matrices(net: Net) -> list[tuple[str, str, Any]]:
 
 def one(linear: Map) -> Net:
     n = int(np.prod(linear.output_shape))
-    population = Population("n", linear.output_shape, np.zeros(n), np.ones(n), np.zeros(n))
+    population = Population("n", linear.output_shape, np.zeros(n), np.zeros(n), np.ones(n), np.zeros(n))
     return Net((Source("x", linear.input_shape),), (population,), (Projection("x", "n", linear),), ("n",), DT_S)
 
 

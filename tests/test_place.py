@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil, prod
+from math import prod
 
 import numpy as np
 import pytest
+from builders import population
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mapping import SEEDS, looped, small
 from scipy.sparse import csr_array
 
 from snnergy.deploy.fanout import fan_in, table
+from snnergy.deploy.legality import violations
 from snnergy.deploy.mesh import routers, seat
 from snnergy.deploy.place import check, place
-from snnergy.deploy.placement import Placement
 from snnergy.deploy.schedule import Schedule, balance
 from snnergy.errors import DoesNotFit
 from snnergy.export.maps import Conv, Dense, Map, Shape, Sparse
-from snnergy.export.quantnet import QuantNet, QuantPopulation, QuantProjection, QuantSource
+from snnergy.export.quantnet import QuantNet, QuantProjection, QuantSource
 from snnergy.hardware_profiles import Profile, load
-
-
-def population(name: str, shape: Shape) -> QuantPopulation:
-    zero = np.zeros(prod(shape), np.int64)
-    return QuantPopulation(name, shape, zero + 2048, zero + 10, zero, 0, True, 1.0)
 
 
 def network(shapes: dict[str, Shape], edges: list[tuple[str, str, Map]], bits: int = 1) -> QuantNet:
@@ -39,20 +36,6 @@ def network(shapes: dict[str, Shape], edges: list[tuple[str, str, Map]], bits: i
         4,
         8,
         (),
-    )
-
-
-def small(profile: Profile, **limits: int) -> Profile:
-    """The profile with other limits of a core, or of the chip where the core has none of that name."""
-
-    def change(part: object) -> dict[str, object]:
-        known = {n: v for n, v in limits.items() if hasattr(part, n)}
-        return {n: replace(profile.core.neurons, value=float(v), low=0.0, high=1e9, unit=n) for n, v in known.items()}
-
-    return replace(
-        profile,
-        core=replace(profile.core, **change(profile.core)),  # type: ignore[arg-type]
-        chip=replace(profile.chip, **change(profile.chip)),  # type: ignore[arg-type]
     )
 
 
@@ -83,65 +66,6 @@ def networks(draw: st.DrawFn) -> QuantNet:
     return network({"in": shape, "a": conv.output_shape, "b": (m,), "c": (5,)}, edges)
 
 
-def assert_legal(net: QuantNet, schedule: Schedule, profile: Profile, placement: Placement) -> None:
-    """Recount every limit from the unrolled matrices, one core and one neuron at a time."""
-    where: dict[str, np.ndarray] = {p.name: np.full(prod(p.shape), -1) for p in net.populations}
-    for index, core in enumerate(placement.cores):
-        for s in core.slices:
-            assert (np.diff(s.neurons) > 0).all()
-            assert (where[s.population][s.neurons] == -1).all(), "a neuron sits on two cores"
-            where[s.population][s.neurons] = index
-    assert all((cores >= 0).all() for cores in where.values()), "a neuron sits nowhere"
-    seats = [(c.chip, c.core) for c in placement.cores]
-    assert len(set(seats)) == len(seats)
-    per_router: dict[tuple[int, int, int], int] = {}
-    for c in placement.cores:
-        assert 0 <= c.chip < placement.chips and 0 <= c.core < profile.chip.cores.value
-        assert 0 <= c.x < profile.chip.mesh_width.value and 0 <= c.y < profile.chip.mesh_height.value
-        per_router[c.chip, c.x, c.y] = per_router.get((c.chip, c.x, c.y), 0) + 1
-    assert max(per_router.values()) <= profile.chip.cores_per_router.value
-
-    matrices = [(e, e.map.matrix().toarray() != 0) for e in net.projections]
-    for index, core in enumerate(placement.cores):
-        inputs: set[tuple[str, int]] = set()
-        memory = neurons = slots = 0
-        outputs: set[tuple[str, int, int]] = set()
-        for s in core.slices:
-            neurons += s.neurons.size
-            longest = 0
-            for (e, matrix), delay in zip(matrices, schedule.delays, strict=True):
-                if e.source == s.population:
-                    outputs |= {
-                        (s.population, i, where[e.target][j])
-                        for i in s.neurons.tolist()
-                        for j in np.flatnonzero(matrix[:, i]).tolist()
-                    }
-                if e.target != s.population:
-                    continue
-                longest = max(longest, delay)
-                mine = matrix[s.neurons]
-                inputs |= {(e.source, i) for i in np.flatnonzero(mine.any(axis=0)).tolist()}
-                if isinstance(e.map, Conv):
-                    held = sorted({i // prod(e.map.output_shape[1:]) for i in s.neurons.tolist()})
-                    lists = [int((e.map.weight[c] != 0).sum()) for c in held]
-                else:
-                    lists = mine.sum(axis=0).tolist()
-                word, header = profile.core.synapse_word_bytes.value, profile.core.synapse_header_bytes.value
-                memory += sum(ceil((header + k * net.weight_bits / 8) / word) * int(word) for k in lists if k)
-            slots += s.neurons.size * (1 + longest)
-        assert core.usage == {
-            "neurons": neurons,
-            "synapse_bytes": memory,
-            "in_axons": len(inputs),
-            "out_axons": len(outputs),
-            "groups": len(core.slices),
-            "accumulator_slots": slots,
-        }
-        for name, used in core.usage.items():
-            have = getattr(profile.core, name)
-            assert have is None or used <= have.value, (index, name)
-
-
 @settings(max_examples=60, deadline=None)
 @given(net=networks(), neurons=st.integers(3, 200), axons=st.integers(60, 300), memory=st.integers(300, 3000))
 def test_every_placement_is_legal_by_an_independent_count(net: QuantNet, neurons: int, axons: int, memory: int) -> None:
@@ -154,7 +78,7 @@ def test_every_placement_is_legal_by_an_independent_count(net: QuantNet, neurons
         return
     report = check(net, profile, schedule)
     assert report.ok and report.cores <= len(placement.cores)
-    assert_legal(net, schedule, profile, placement)
+    assert violations(net, schedule, profile, placement) == []
 
 
 @settings(max_examples=60, deadline=None)
@@ -252,7 +176,7 @@ def test_a_network_too_large_for_one_chip_takes_the_fewest() -> None:
     net = chain(4, 50, 30)
     placement = place(net, balance(net), toy)
     assert placement.chips == 2 and len(placement.cores) == 8
-    assert_legal(net, balance(net), toy, placement)
+    assert violations(net, balance(net), toy, placement) == []
 
 
 def test_a_shared_kernel_is_stored_once_and_channels_split_only_when_they_must() -> None:
@@ -274,3 +198,30 @@ def test_a_large_convolution_is_placed_without_being_unrolled(monkeypatch: pytes
 
     monkeypatch.setattr(Conv, "matrix", unrolled)
     assert len(place(net, balance(net), load("loihi2")).cores) == 16
+
+
+def test_a_loop_sets_aside_the_axons_that_it_then_needs() -> None:
+    """One population that feeds itself all to all: cut in k, each neuron sends to k cores."""
+    n = 12
+    ring = Dense(np.ones((n, n), np.int8), (n,), (n,))
+    net = network({"in": (1,), "a": (n,)}, [("in", "a", Dense(np.ones((n, 1), np.int8), (1,), (n,)))])
+    net = replace(net, projections=(*net.projections, QuantProjection("a", "a", ring, 0, 1)))
+    schedule = balance(net)
+    for neurons, cores in ((12, 1), (6, 2), (5, 3), (3, 4)):
+        profile = small(load("loihi2"), neurons=neurons, out_axons=neurons * cores)
+        placement = place(net, schedule, profile)
+        assert [c.usage["out_axons"] for c in placement.cores] == [c.usage["neurons"] * cores for c in placement.cores]
+        assert len(placement.cores) == cores
+        assert violations(net, schedule, profile, placement) == []
+    assert refusal(net, small(load("loihi2"), neurons=6, out_axons=11), schedule=schedule) == (
+        "one neuron of layer 'a' needs 12 out axons, a core of loihi2 has 11: lower its fan-out or prune the layers it "
+        "feeds"
+    )
+
+
+@given(SEEDS)
+def test_placing_a_network_with_loops_uses_no_core_for_nothing(seed: int) -> None:
+    net = looped(seed)
+    placement = place(net, balance(net), load("loihi2"))
+    assert len(placement.cores) <= len(net.populations)
+    assert violations(net, balance(net), load("loihi2"), placement) == []

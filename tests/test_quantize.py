@@ -13,9 +13,9 @@ from snnergy.deploy import engine
 from snnergy.errors import BadInput, Overflow, UnsupportedLayer
 from snnergy.export.from_torch import to_nir
 from snnergy.export.lower import lower
-from snnergy.export.maps import Conv, Dense, Map, Sparse, synapses
+from snnergy.export.maps import Conv, Dense, Map, Sparse, reach, synapses
 from snnergy.export.net import Net, Population, Projection, Source
-from snnergy.export.quantize import layer_errors, quantize, reach
+from snnergy.export.quantize import layer_errors, quantize
 from snnergy.export.quantnet import (
     BIAS_EXPONENT_LIMIT,
     BIAS_LIMIT,
@@ -27,7 +27,7 @@ from snnergy.export.quantnet import (
 
 
 def pop(name: str, n: int, decay: Any = 0.5, threshold: Any = 1.0, bias: Any = 0.0) -> Population:
-    arrays = [np.broadcast_to(np.asarray(v, np.float64), n).copy() for v in (decay, threshold, bias)]
+    arrays = [np.broadcast_to(np.asarray(v, np.float64), n).copy() for v in (decay, 0.0, threshold, bias)]
     return Population(name, (n,), *arrays)
 
 

@@ -45,7 +45,7 @@ def report(layer: str = "conv <1>") -> EnergyReport:
 
     def population(name: str, shape: tuple[int, ...]) -> QuantPopulation:
         zero = np.zeros(prod(shape), np.int64)
-        return QuantPopulation(name, shape, zero, zero + 10, zero, 0, True, 1.0)
+        return QuantPopulation(name, shape, zero, zero + 4096, zero + 10, zero, 0, True, 1.0)
 
     head = Dense(np.ones((2, 64 * 64 * 16), np.int8) * (np.arange(65536) % 64 == 0), (65536,), (2,))
     net = QuantNet(
