@@ -77,6 +77,8 @@ def quantize(net: Net, steps: int, *, weight_bits: int = 8, input_bits: int = 8,
         lossy += _losses(p, population)
         if _is_gate(p, edges, graded) and population.scale != 1.0:
             lossy.append(f"{p.name}: {weight_bits} bits do not hold its whole weights exactly; a gate or OR may err")
+    if any(e.delay for e in net.projections):
+        lossy.append("spikes still under way at the end of a sample are dropped; on a chip the host must clear them")
     projections = tuple(quantised[id(e)] for e in net.projections)
     result = QuantNet(sources, tuple(populations), projections, net.outputs, net.dt_s, steps, weight_bits, tuple(lossy))
     verify(result)

@@ -13,7 +13,7 @@ from snnergy.deploy import engine
 from snnergy.errors import BadInput, Overflow, UnsupportedLayer
 from snnergy.export.from_torch import to_nir
 from snnergy.export.lower import lower
-from snnergy.export.maps import Conv, Dense, Map, Sparse, reach, synapses
+from snnergy.export.maps import Conv, Dense, Map, Sparse, reach, synapses, weights
 from snnergy.export.net import Net, Population, Projection, Source
 from snnergy.export.quantize import layer_errors, quantize
 from snnergy.export.quantnet import (
@@ -412,3 +412,44 @@ def test_encode_rounds_and_clips() -> None:
     quant = quantize(net([Source("x", (5,))], [pop("n", 1)], [dense("x", "n", np.ones((1, 5)))]), 4)
     encoded = quant.encode({"x": np.array([[-1.0, 0.0, 0.5 / 255, 0.6 / 255, 7.0]])})["x"]
     assert encoded.dtype == np.int32 and encoded.tolist() == [[0, 0, 0, 1, 255]]
+
+
+# currents with memory
+
+
+def driven(current_decay: float, decay: float = 0.5, threshold: float = 1.0) -> Net:
+    p = replace(pop("n", 1, decay, threshold), current_decay=np.full(1, current_decay))
+    return Net(
+        (Source("x", (1,)),), (p,), (Projection("x", "n", Dense(np.full((1, 1), 0.7), (1,), (1,))),), ("n",), 1e-4
+    )
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 40), st.booleans())
+def test_no_input_overflows_a_neuron_whose_current_remembers(
+    current: float, membrane: float, steps: int, spiking: bool
+) -> None:
+    quant = quantize(driven(current, membrane, 1.0 if spiking else np.inf), steps)
+    (p,), (e,) = quant.populations, quant.projections
+    a = int(weights(e.map)[0, 0]) * 255
+    a = a * 2**e.exponent if e.exponent >= 0 else a // 2**-e.exponent
+    u = v = 0
+    for _ in range(steps):
+        u = u * (4096 - int(p.current_decay[0])) // 4096 + a * 64
+        v = v * (4096 - int(p.decay[0])) // 4096 + u
+        assert u <= STATE_LIMIT and v <= STATE_LIMIT
+        if v > int(p.threshold[0]) * 64:
+            assert spiking
+            v = 0
+
+
+def test_a_current_that_forgets_everything_is_exact_and_one_that_never_does_is_not() -> None:
+    assert quantize(driven(0.0), 4).populations[0].current_decay == 4096
+    assert not any("current" in line for line in (*quantize(driven(0.0), 4).lossy, *quantize(driven(0.5), 4).lossy))
+    assert "n: current decay 1 becomes 0.999756 (12 bits)" in quantize(driven(1.0), 4).lossy
+
+
+def test_a_recurrent_network_says_what_a_chip_does_not_do_alone() -> None:
+    net = driven(0.0)
+    loop = Projection("n", "n", Dense(np.full((1, 1), -0.5), (1,), (1,)), 1)
+    line = "spikes still under way at the end of a sample are dropped; on a chip the host must clear them"
+    assert line in quantize(replace(net, projections=(*net.projections, loop)), 4).lossy

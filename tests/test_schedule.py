@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from snnergy.deploy import engine
 from snnergy.deploy.schedule import Schedule, balance, slots, verify
+from snnergy.errors import UnsupportedLayer
 from snnergy.export.from_torch import to_nir
 from snnergy.export.lower import lower
 from snnergy.export.maps import Dense
@@ -105,11 +106,13 @@ def test_a_whole_network_runs_pipelined() -> None:
 # what the schedule costs
 
 
-def wires(*edges: tuple[str, str], size: dict[str, int]) -> QuantNet:
+def wires(*edges: Any, size: dict[str, int]) -> QuantNet:
+    """edges: (source, target) or (source, target, delay)"""
     sources = [QuantSource(name, (n,), 1, 1.0) for name, n in size.items() if name.startswith("x")]
     populations = [population(name, (n,)) for name, n in size.items() if not name.startswith("x")]
     projections = [
-        QuantProjection(a, b, Dense(np.ones((size[b], size[a]), np.int8), (size[a],), (size[b],)), 0) for a, b in edges
+        QuantProjection(a, b, Dense(np.ones((size[b], size[a]), np.int8), (size[a],), (size[b],)), 0, *delay)
+        for a, b, *delay in edges
     ]
     return quantnet(sources, populations, projections, 2)
 
@@ -179,3 +182,34 @@ def test_verify_names_the_edge_that_is_late_or_out_of_step() -> None:
         verify(net, Schedule({"x": 0, "a": 1, "b": 1}, (0, -1)))
     with pytest.raises(AssertionError, match="a -> b"):
         verify(net, Schedule({"x": 0, "a": 1, "b": 3}, (0, 0)))
+
+
+# loops and delays of the network's own
+
+
+def delayed_wires(*edges: tuple[str, str, int]) -> QuantNet:
+    return wires(*edges, size=dict.fromkeys(("x", *(e[1] for e in edges)), 1))
+
+
+def test_a_neuron_that_feeds_itself_needs_no_delay_beyond_its_synapse() -> None:
+    net = delayed_wires(("x", "a", 0), ("a", "a", 1))
+    assert balance(net) == Schedule({"x": 0, "a": 1}, (0, 0))
+    assert balance(delayed_wires(("x", "a", 0), ("a", "a", 3))).delays == (0, 2)
+
+
+def test_the_delay_of_a_loop_is_shared_with_its_synapses() -> None:
+    schedule = balance(delayed_wires(("x", "a", 0), ("a", "b", 0), ("b", "a", 2)))
+    assert schedule == Schedule({"x": 0, "a": 1, "b": 2}, (0, 0, 0))
+
+
+def test_a_delay_of_the_network_shortens_what_the_schedule_adds() -> None:
+    edges = (("x", "a", 0), ("a", "b", 0), ("b", "c", 0), ("x", "c", 1))
+    assert balance(delayed_wires(*edges)).delays == (0, 0, 0, 3)
+    assert balance(delayed_wires(("x", "a", 5), ("a", "b", 0))) == Schedule({"x": 0, "a": 1, "b": 2}, (5, 0))
+
+
+def test_a_loop_with_less_delay_than_synapses_is_named() -> None:
+    with pytest.raises(UnsupportedLayer) as error:
+        balance(delayed_wires(("x", "a", 0), ("a", "b", 0), ("b", "a", 1)))
+    text = "the loop {} takes a chip 2 steps, one a synapse; the network has less delay"
+    assert str(error.value) in (text.format("a -> b -> a"), text.format("b -> a -> b"))
