@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import nir
 import numpy as np
 from numpy.typing import NDArray
 
 from snnergy import data
+from snnergy.deploy import npz_file
 from snnergy.deploy.schedule import Schedule, balance
-from snnergy.errors import BadInput, first_line
+from snnergy.errors import BadInput
 from snnergy.export import nir_file
 from snnergy.export.lower import lower
 from snnergy.export.net import Net
@@ -20,7 +23,6 @@ from snnergy.export.quantize import quantize
 from snnergy.export.quantnet import QuantNet
 
 F64 = NDArray[np.float64]
-MAX_INPUT_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,9 @@ def from_graph(
         raise BadInput(f"{path} does not record how many time steps a sample takes", "pass --steps")
     if steps < 1 or not 0 < dt_s < float("inf"):
         raise BadInput(f"{steps} steps of {dt_s:g} s: both must be above 0")
+    if steps > nir_file.MAX_STEPS or not nir_file.MIN_DT_S <= dt_s <= nir_file.MAX_DT_S:
+        most, low, high = nir_file.MAX_STEPS, nir_file.MIN_DT_S, nir_file.MAX_DT_S
+        raise BadInput(f"{steps} steps of {dt_s:g} s; at most {most} steps of {low:g} to {high:g} s are run")
     net = lower(graph, dt_s)
     quant = quantize(net, steps, weight_bits=weight_bits)
     return Job(path, graph, about, net, quant, balance(quant))
@@ -92,6 +97,8 @@ def load_inputs(job: Job, spec: str | None, samples: int | None, seed: int = 0) 
     spec: "avdigits:test" and other data sets, a ``.npz`` with one array per source and perhaps ``label``, or
     "random[:RATE]", seeded spikes at that rate. samples: how many; None is all there are (of random, 64).
     """
+    if spec is None and (job.about.input or "").endswith(".npz"):
+        raise BadInput(f"{job.path} records a file of another machine as its input", "pass --input")
     spec = spec or job.about.input
     if spec is None:
         raise BadInput(f"{job.path} records no input", "pass --input: avdigits:test, a .npz, or random[:RATE]")
@@ -120,44 +127,40 @@ def _image_size(job: Job, spec: str) -> int:
 
 
 def _from_npz(job: Job, path: Path, samples: int | None) -> Inputs:
-    if not path.exists():
-        raise BadInput(f"no file {path}")
+    found = npz_file.read(path)
     needed = [s.name for s in job.net.sources]
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            missing = [name for name in needed if name not in file.files]
-            if missing:
-                raise BadInput(f"{path} has {', '.join(file.files)}; the network reads {', '.join(needed)}")
-            if sum(item.file_size for item in file.zip.infolist()) > MAX_INPUT_BYTES:
-                raise BadInput(f"{path} declares more than {MAX_INPUT_BYTES >> 30} GiB")
-            real = {name: np.asarray(file[name], np.float64) for name in needed}
-            label = file["label"] if "label" in file.files else None
-    except BadInput:
-        raise
-    except Exception as error:  # numpy and zipfile raise many kinds
-        raise BadInput(f"{path} is not a .npz of plain arrays: {first_line(error)}") from None
-    count = (real[needed[0]].shape or (0,))[0]
+    if any(name not in found for name in needed):
+        raise BadInput(f"{path} has {', '.join(found)}; the network reads {', '.join(needed)}")
+    count = (found[needed[0]].shape or (0,))[0]
     for s in job.net.sources:
-        if real[s.name].shape != (count, *s.shape):
-            got, wanted = list(real[s.name].shape), [count, *s.shape]
-            raise BadInput(f"{path}: '{s.name}' has shape {got}; {wanted} is needed")
-        if not np.isfinite(real[s.name]).all():
+        x = found[s.name]
+        if x.shape != (count, *s.shape):
+            raise BadInput(f"{path}: '{s.name}' has shape {list(x.shape)}; {[count, *s.shape]} is needed")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise BadInput(f"{path}: '{s.name}' holds NaN or infinite values")
     if count == 0:
         raise BadInput(f"{path} holds no samples")
-    for s in job.quant.sources:
-        low, high, most = real[s.name].min(), real[s.name].max(), ((1 << s.bits) - 1) / s.scale
-        if low < 0 or high > most:
-            raise BadInput(f"{path}: '{s.name}' spans {low:g} .. {high:g}; the network's input holds 0 .. {most:g}")
-    if label is not None:
-        if label.shape != (count,) or label.dtype.kind not in "iu":
-            got = f"{label.dtype} {list(label.shape)}"
-            raise BadInput(f"{path}: 'label' is {got}; whole numbers [{count}] are needed")
-        label = label.astype(np.int64)
     if samples is not None and samples > count:
         raise BadInput(f"{path} holds {count} samples, {samples} were asked for")
-    kept = slice(0, samples)
-    return _inputs(str(path), {name: x[kept] for name, x in real.items()}, None if label is None else label[kept])
+    for s in job.quant.sources:
+        low, high, most = found[s.name].min(), found[s.name].max(), ((1 << s.bits) - 1) / s.scale
+        if low < 0 or high > most:
+            raise BadInput(f"{path}: '{s.name}' spans {low:g} .. {high:g}; the network's input holds 0 .. {most:g}")
+    real = {name: found[name][:samples].astype(np.float64) for name in needed}
+    label = _label(path, found.get("label"), count, job)
+    return _inputs(str(path), real, None if label is None else label[:samples])
+
+
+def _label(path: Path, label: NDArray[Any] | None, count: int, job: Job) -> NDArray[np.int64] | None:
+    if label is None:
+        return None
+    if label.shape != (count,) or label.dtype.kind not in "iu":
+        raise BadInput(f"{path}: 'label' is {label.dtype} {list(label.shape)}; whole numbers [{count}] are needed")
+    classes = next(prod(p.shape) for p in job.net.populations if p.name == job.net.outputs[0])
+    if label.min() < 0 or label.max() >= classes:
+        got = f"{label.min()} .. {label.max()}"
+        raise BadInput(f"{path}: 'label' spans {got}; the network has classes 0 .. {classes - 1}")
+    return label.astype(np.int64)
 
 
 def _random(job: Job, spec: str, samples: int, seed: int) -> Inputs:

@@ -191,6 +191,8 @@ def _late(e: _Edge) -> str:
 
 
 def _span(values: NDArray[np.generic]) -> str:
+    if values.size == 0:  # a sparse map without synapses
+        return "none"
     low, high = values.min(), values.max()
     return f"{low:.6g}" if low == high else f"{low:.6g}..{high:.6g}"
 

@@ -34,8 +34,10 @@ def run(net: Net, inputs: dict[str, F64], steps: int) -> dict[str, F64]:
                 x = np.zeros((samples, last - first, prod(p.shape)))
                 for e in feeds.get(p.name, ()):
                     sent = values[e.source][:, max(first - e.delay, 0) : max(last - e.delay, 0)]
-                    flat = sent.reshape(samples * sent.shape[1], -1)
-                    x[:, x.shape[1] - sent.shape[1] :] += (matrices[id(e)] @ flat.T).T.reshape(*sent.shape[:2], -1)
+                    flat = sent.reshape(samples * sent.shape[1], sent.shape[2])
+                    x[:, last - first - sent.shape[1] :] += (matrices[id(e)] @ flat.T).T.reshape(
+                        *sent.shape[:2], x.shape[2]
+                    )
                 values[p.name][:, first:last], state[p.name] = _scan(p, x, *state[p.name])
     return {p.name: values[p.name] for p in net.populations}
 

@@ -1,11 +1,12 @@
 """``.nir`` files: written whole or not at all, and walked before anything in them is believed.
 
-A NIR file is HDF5, which can point outside itself, declare more data than it holds and contain itself. Nothing is read
-from a file until every object in it has been looked at.
+A NIR file is HDF5. Nothing is read from one until every object in it has been looked at (``nir_walk``), and nothing is
+returned until every value has (``nir_values``).
 """
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from dataclasses import asdict, dataclass
@@ -13,21 +14,16 @@ from pathlib import Path
 
 import h5py
 import nir
-import numpy as np
 
+from snnergy import limits
 from snnergy.errors import BadInput, first_line
-from snnergy.files import replacing
+from snnergy.export import nir_values, nir_walk
+from snnergy.files import write_bytes
 
 DT_S = 1e-4
 """Time step of a file that names none: the one snntorch, SpikingJelly and the NIR paper use."""
-MAX_BYTES = 4 << 30
-MAX_OBJECTS = 200_000
-MAX_DEPTH = 24
-MAX_STEPS = 1 << 20
-MAX_DT_S = 1e6
-STORED_SHARE = 1100
-"""A data set larger than ``SMALL_BYTES`` may declare this many times what it stores; gzip reaches 1032."""
-SMALL_BYTES = 64 << 20
+MAX_STEPS = 1 << 16
+MIN_DT_S, MAX_DT_S = 1e-12, 1e6
 KEY = "snnergy"
 """Where our provenance sits in the graph's metadata, as one JSON string. The graph is right without it."""
 
@@ -63,7 +59,7 @@ def provenance(graph: nir.NIRGraph) -> Provenance:
     maybe = () if found is None else (found.input, found.model, found.version)
     if not (found and all(isinstance(t, str) for t in texts) and all(t is None or isinstance(t, str) for t in maybe)):
         raise BadInput("the graph's snnergy metadata is not what this tool writes; remove or mend it")
-    if type(found.dt_s) not in (int, float) or not 0 < found.dt_s < MAX_DT_S:
+    if type(found.dt_s) not in (int, float) or not MIN_DT_S <= found.dt_s <= MAX_DT_S:
         raise BadInput(f"the graph's snnergy metadata has dt_s {str(found.dt_s)[:40]}; it must be a number of seconds")
     if found.steps is not None and (type(found.steps) is not int or not 0 < found.steps <= MAX_STEPS):
         got = str(found.steps)[:40]
@@ -77,9 +73,15 @@ def describe(graph: nir.NIRGraph, about: Provenance) -> None:
 
 
 def write(graph: nir.NIRGraph, path: Path | str) -> None:
-    """Write the graph; a killed run leaves the old file or none."""
-    with replacing(path) as part:
-        nir.write(part, graph)
+    """Write the graph, whole or not at all."""
+    write_bytes(path, to_bytes(graph))
+
+
+def to_bytes(graph: nir.NIRGraph) -> memoryview:
+    """The file's contents, the same for the same graph. Made in memory, as a full disk leaves HDF5's writer broken."""
+    buffer = io.BytesIO()
+    nir.write(buffer, graph)  # type: ignore[arg-type]  h5py takes any binary file
+    return buffer.getbuffer()
 
 
 def read(path: Path | str) -> nir.NIRGraph:
@@ -93,9 +95,17 @@ def read(path: Path | str) -> nir.NIRGraph:
         raise BadInput(f"{path} is not a file")
     if not h5py.is_hdf5(path):
         raise BadInput(f"{path} is not a NIR file: it is not HDF5 or is cut short at the front")
+    contents = nir_walk.inspect(path, limits.most_unpacked(path.stat().st_size))
+    with limits.memory(path, contents):
+        graph = _graph(path)
+        nir_values.check(path, graph)
+    return graph
+
+
+def _graph(path: Path) -> nir.NIRGraph:
+    """What nir reads from a file that has been inspected."""
     try:
         with h5py.File(path, "r") as file:
-            _walk(path, file)
             if "node" not in file:
                 raise BadInput(f"{path} is HDF5 but not NIR: it has no group 'node'")
             kind = file.get("node/type")
@@ -105,66 +115,12 @@ def read(path: Path | str) -> nir.NIRGraph:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             graph = nir.read(path, type_check=False)
-    except BadInput:
+    except (BadInput, MemoryError):
         raise
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise BadInput(f"{path} cannot be read: {first_line(error)}") from None
     except Exception as error:  # nir raises whatever its constructors raise
         raise BadInput(f"{path} is not a NIR graph that nir {nir.version} can read: {first_line(error)}") from None
     if not isinstance(graph, nir.NIRGraph):
         raise BadInput(f"{path} holds a single {type(graph).__name__} node, not a graph")
-    _check_values(path, graph)
     return graph
-
-
-def _walk(path: Path, file: h5py.File) -> None:
-    """Visit every object through hard links only, and add up what it declares."""
-    seen = {int(h5py.h5o.get_info(file.id).addr)}  # type: ignore[attr-defined]
-    total = 0
-
-    def visit(group: h5py.Group, depth: int) -> None:
-        nonlocal total
-        if depth > MAX_DEPTH:
-            raise BadInput(f"{path} nests deeper than {MAX_DEPTH} groups; no NIR graph does")
-        for name in group:
-            if not str(name).isprintable():
-                raise BadInput(f"{path}: the name {str(name)[:80]!r} cannot be printed; rename it")
-            where = f"{str(group.name).rstrip('/')}/{name}"
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise BadInput(f"{path}: '{where}' is a link to another place; copy the data into the file")
-            item = group[name]
-            address = int(h5py.h5o.get_info(item.id).addr)  # type: ignore[attr-defined]
-            if address in seen:
-                raise BadInput(f"{path}: '{where}' stands in the file twice; a NIR file holds each object once")
-            seen.add(address)
-            if len(seen) > MAX_OBJECTS:
-                raise BadInput(f"{path} holds more than {MAX_OBJECTS} objects; no NIR graph does")
-            if isinstance(item, h5py.Group):
-                visit(item, depth + 1)
-            elif isinstance(item, h5py.Dataset):
-                if item.external or item.is_virtual:
-                    raise BadInput(f"{path}: '{where}' keeps its data in another file; copy the data into the file")
-                if item.dtype.kind not in "fiubSO" or (
-                    item.dtype.kind == "O" and not h5py.check_string_dtype(item.dtype)
-                ):
-                    raise BadInput(
-                        f"{path}: '{where}' has type {item.dtype}; numbers, booleans and strings are allowed"
-                    )
-                declared, stored = int(item.size or 0) * item.dtype.itemsize, int(item.id.get_storage_size())
-                total += declared
-                if total > MAX_BYTES:
-                    raise BadInput(f"{path} declares more than {MAX_BYTES >> 30} GiB of data at '{where}'")
-                if declared > max(SMALL_BYTES, STORED_SHARE * stored):
-                    raise BadInput(f"{path}: '{where}' declares {declared} bytes and stores {stored}")
-            else:
-                raise BadInput(f"{path}: '{where}' is neither a group nor a data set")
-
-    visit(file, 0)
-
-
-def _check_values(path: Path, graph: nir.NIRGraph) -> None:
-    for name, node in graph.nodes.items():
-        for field, value in vars(node).items():
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
-                count = int((~np.isfinite(value)).sum())
-                raise BadInput(f"{path}: {count} of {value.size} values of '{name}.{field}' are NaN or infinite")

@@ -1,75 +1,193 @@
 """A NIR graph in float64, node by node and step by step, straight from NIR's equations.
 
 It shares no code with ``lower`` or with any engine: it is the independent reading that ``verify`` compares both with.
+What a node puts out in a step is asked for when it is needed, and from then on remembered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from graphlib import TopologicalSorter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from snnergy.errors import UnsupportedLayer
+from snnergy.errors import BadInput, UnsupportedLayer
 
 F64 = NDArray[np.float64]
+
+CURRENT_BASED = (nir.CubaLIF, nir.CubaLI)
+READOUTS = (nir.LI, nir.I, nir.CubaLI)
+OTHERS = (nir.Input, nir.Output, nir.Delay)
+WHOLE = 1e-6
+"""How far a delay may be from a whole number of time steps, relative to it: the rounding of float32."""
 
 
 def run(graph: nir.NIRGraph, inputs: dict[str, F64], steps: int, dt_s: float) -> dict[str, F64]:
     """Spikes of every neuron node, membranes of every readout: name -> float64[samples, steps, *shape].
 
-    inputs: name -> float64[samples, *shape], presented at every step. Feed-forward graphs only.
+    inputs: name -> float64[samples, *shape], presented at every step
+
+    NIR does not say when a recurrent connection acts. Here an edge that closes a loop takes one time step, and which
+    edge that is depends on the file's order alone (``closing``). Before the first step neurons are silent and inputs
+    0; linear nodes then put out what their biases make of that.
     """
-    feeds: dict[str, list[str]] = {name: [] for name in graph.nodes}
-    for source, target in graph.edges:
-        feeds[target].append(source)
-    names = list(TopologicalSorter(feeds).static_order())
-    samples = len(next(iter(inputs.values())))
-    membrane: dict[str, F64] = {}
-    trace: dict[str, list[F64]] = {}
-    for _ in range(steps):
-        now: dict[str, F64] = {}
-        for name in names:
-            node = graph.nodes[name]
-            if isinstance(node, nir.Input):
-                now[name] = np.asarray(inputs[name], np.float64)
-                continue
-            if isinstance(node, nir.Output):
-                continue
-            if feeds[name]:
-                x = now[feeds[name][0]]
-                for other in feeds[name][1:]:
-                    x = x + now[other]
-            else:
-                x = np.zeros((samples, *node.input_type["input"]))
-            linear = LINEAR.get(type(node))
-            if linear is not None:
-                now[name] = linear(node, x)
-                continue
-            v = _step(node, membrane.get(name, np.zeros(())), x, dt_s)
-            if isinstance(node, (nir.LI, nir.I)):
-                membrane[name] = now[name] = v
-            else:
-                threshold: Any = node.threshold if isinstance(node, nir.Threshold) else node.v_threshold  # type: ignore[attr-defined]
-                fired = v > threshold
-                membrane[name] = np.where(fired, getattr(node, "v_reset", 0.0), v)
-                now[name] = fired.astype(np.float64)
-            trace.setdefault(name, []).append(now[name])
+    reading = _Reading(graph, inputs, dt_s)
+    neurons = [n for n, node in graph.nodes.items() if type(node) not in LINEAR and not isinstance(node, OTHERS)]
+    trace: dict[str, list[F64]] = {name: [] for name in neurons}
+    for t in range(steps):
+        for name in reading.order:
+            reading.sent(name, t)
+        for name in neurons:
+            trace[name].append(reading.sent(name, t))
+        reading.forget(t)
     return {name: np.stack(values, axis=1) for name, values in trace.items()}
 
 
-def _step(node: nir.NIRNode, v: F64, x: F64, dt_s: float) -> F64:
+def closing(graph: nir.NIRGraph, dt_s: float) -> tuple[set[tuple[str, str]], list[str]]:
+    """The edges that take one time step, since they close a loop; and the nodes, each after those it hears at once.
+
+    Depth first from the Input nodes in file order, then from all others in file order, along edges in file order: an
+    edge to a node whose own search is not finished closes a loop. The search stops at a Delay of at least one step
+    everywhere, which needs nothing of the present.
+    """
+    targets: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    for source, target in graph.edges:
+        targets[source].append(target)
+    for name, node in graph.nodes.items():
+        if isinstance(node, nir.Delay) and (_whole_steps(name, node, dt_s) >= 1).all():
+            targets[name] = []
+    inputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
+    late: set[tuple[str, str]] = set()
+    unfinished: list[str] = []
+    finished: list[str] = []
+    for root in (*inputs, *graph.nodes):
+        if root in finished:
+            continue
+        unfinished.append(root)
+        ways = [iter(targets[root])]
+        while ways:
+            target = next(ways[-1], None)
+            if target is None:
+                ways.pop()
+                finished.append(unfinished.pop())
+            elif target in unfinished:
+                late.add((unfinished[-1], target))
+            elif target not in finished:
+                unfinished.append(target)
+                ways.append(iter(targets[target]))
+    return late, finished[::-1]
+
+
+class _Reading:
+    """What every node puts out, step after step; only as many steps are kept as the longest delay looks back."""
+
+    def __init__(self, graph: nir.NIRGraph, inputs: Mapping[str, F64], dt_s: float) -> None:
+        self._nodes, self._inputs, self._dt_s = graph.nodes, inputs, dt_s
+        self._late, self.order = closing(graph, dt_s)
+        self._feeds: dict[str, list[str]] = {name: [] for name in graph.nodes}
+        for source, target in graph.edges:
+            self._feeds[target].append(source)
+        self._samples = len(next(iter(inputs.values())))
+        delays = [_whole_steps(n, node, dt_s).max() for n, node in graph.nodes.items() if isinstance(node, nir.Delay)]
+        self._longest = int(max(delays, default=0)) + 1
+        self._sent: dict[tuple[str, int], F64] = {}
+        self._state: dict[str, tuple[Any, Any]] = {}
+        self._resting: list[str] = []
+
+    def sent(self, name: str, t: int) -> F64:
+        """What the node puts out in step t; every step before the first is step -1."""
+        key = name, max(t, -1)
+        if key not in self._sent:
+            self._sent[key] = self._rest(name) if t < 0 else self._output(name, t)
+        return self._sent[key]
+
+    def forget(self, t: int) -> None:
+        """Drop what no later step than t asks for."""
+        for name in self._nodes:
+            if t >= self._longest:
+                self._sent.pop((name, t - self._longest), None)
+
+    def _output(self, name: str, t: int) -> F64:
+        node = self._nodes[name]
+        if isinstance(node, nir.Input):
+            return np.asarray(self._inputs[name], np.float64)
+        if isinstance(node, nir.Output):
+            return np.zeros(0)
+        if isinstance(node, nir.Delay):
+            steps = _whole_steps(name, node, self._dt_s)
+            parts = [np.where(steps == d, self._heard(name, t - d), 0.0) for d in set(steps.ravel().tolist())]
+            return np.sum(parts, axis=0)
+        linear = LINEAR.get(type(node))
+        if linear is not None:
+            return linear(node, self._heard(name, t))
+        v, fired = self._update(name, t)
+        return v if isinstance(node, READOUTS) else fired
+
+    def _rest(self, name: str) -> F64:
+        """The output while inputs are 0 and neurons silent."""
+        node = self._nodes[name]
+        if isinstance(node, nir.Input):
+            return np.zeros((self._samples, *np.shape(self._inputs[name])[1:]))
+        linear = LINEAR.get(type(node))
+        if linear is None and not isinstance(node, nir.Delay):
+            return np.zeros((self._samples, *node.output_type["output"]))
+        if name in self._resting:
+            loop = " -> ".join([*self._resting[self._resting.index(name) :], name])
+            raise UnsupportedLayer(f"the loop {loop} has no neuron in it")
+        self._resting.append(name)
+        heard = self._heard(name, -1)
+        self._resting.pop()
+        return heard if linear is None else linear(node, heard)
+
+    def _heard(self, name: str, t: int) -> F64:
+        """The sum of what the node's inputs carry in step t."""
+        if not self._feeds[name]:
+            return np.zeros((self._samples, *self._nodes[name].input_type["input"]))
+        parts = [self.sent(source, t - ((source, name) in self._late)) for source in self._feeds[name]]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
+
+    def _update(self, name: str, t: int) -> tuple[F64, F64]:
+        """The membrane before the reset, and the spikes; membrane and current are kept for the next step."""
+        node: Any = self._nodes[name]
+        v, current = self._state.get(name, (0.0, 0.0))
+        x = self._heard(name, t)
+        if isinstance(node, CURRENT_BASED):
+            current = current + (self._dt_s / node.tau_syn) * (node.w_in * x - current)
+            x = current
+        v = _step(node, v, x, self._dt_s)
+        threshold = np.inf
+        if not isinstance(node, READOUTS):
+            threshold = node.threshold if isinstance(node, nir.Threshold) else node.v_threshold
+        fired = v > threshold
+        self._state[name] = np.where(fired, getattr(node, "v_reset", 0.0), v), current
+        return v, fired.astype(np.float64)
+
+
+def _step(node: Any, v: Any, x: F64, dt_s: float) -> F64:
     """The membrane after one step of forward Euler, before the comparison."""
     if isinstance(node, nir.Threshold):
         return x
     if isinstance(node, (nir.LIF, nir.LI)):
         return v + (dt_s / node.tau) * ((node.v_leak - v) + node.r * x)
+    if isinstance(node, CURRENT_BASED):
+        return v + (dt_s / node.tau_mem) * ((node.v_leak - v) + node.r * x)
     if isinstance(node, (nir.IF, nir.I)):
         return v + np.where(np.isclose(node.r * dt_s, 1.0, rtol=1e-9), 1.0, node.r) * x
     raise UnsupportedLayer(f"no reference step for a {type(node).__name__} node")
+
+
+def _whole_steps(name: str, node: nir.Delay, dt_s: float) -> NDArray[np.int64]:
+    """The delays in time steps."""
+    exact = np.asarray(node.delay, np.float64) / dt_s
+    steps = np.rint(exact)
+    if (steps < 0).any() or (abs(exact - steps) > WHOLE * np.maximum(steps, 1)).any():
+        raise BadInput(f"node '{name}' delays by {np.ravel(node.delay)[0]:g} s; whole steps of {dt_s:g} s are needed")
+    return steps.astype(np.int64)
 
 
 def _pair(value: object) -> tuple[int, int]:

@@ -224,17 +224,15 @@ def _attempt(
         low, high = low + shifted(least, exponent), high + shifted(most, exponent)
     low, high = low << STATE_SHIFT, high << STATE_SHIFT
     bias = _bias(p.bias * (scale * (1 << STATE_SHIFT)))
-    if p.spiking:
-        threshold = round_threshold(p.threshold * scale).astype(np.int64)
-    else:
-        threshold = np.full(prod(p.shape), THRESHOLD_LIMIT, np.int64)
-    if bias is None or threshold.max() > THRESHOLD_LIMIT or threshold.min() < 0:
+    level = round_threshold(p.threshold * scale) if p.spiking else np.full(prod(p.shape), float(THRESHOLD_LIMIT))
+    if bias is None or level.max() > THRESHOLD_LIMIT:
         return None
     mantissa, exponent = bias
     decay = np.rint((1.0 - p.decay) * DECAY_ONE).astype(np.int64)
     if (decay >= DECAY_ONE - 1).all():  # all but memoryless: then it is, since 4095 keeps v / 4096
         decay[:] = DECAY_ONE
     current = np.clip(np.rint((1.0 - p.current_decay) * DECAY_ONE), 1, DECAY_ONE).astype(np.int64)
+    threshold = level.astype(np.int64)
     population = QuantPopulation(p.name, p.shape, decay, current, threshold, mantissa, exponent, p.spiking, scale)
     if not _fits(population, low, high, steps):
         return None

@@ -188,5 +188,7 @@ def dump(net: QuantNet) -> str:
 
 
 def _span(values: NDArray[np.generic]) -> str:
+    if values.size == 0:  # a sparse map without synapses
+        return "none"
     low, high = values.min(), values.max()
     return f"{low}" if low == high else f"{low}..{high}"

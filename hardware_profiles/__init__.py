@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from snnergy.errors import ProfileError
+from snnergy import limits
+from snnergy.errors import BadInput, ProfileError, first_line
 
 NAMES = ("loihi1", "loihi2")
 """The chips that ship with the package."""
@@ -125,6 +125,14 @@ class Profile:
 
 UNITS = {"energy_pj": "pJ", "time_ns": "ns", "power_mw": "mW"}
 """Unit of a whole table; a limit's unit is its own key."""
+MAY_BE_0 = ("synapse_header_bytes", "max_delay")
+"""Limits of which a chip may have none; all others divide something or hold something."""
+MOST = 1e15
+MAX_SEATS = 1 << 20
+MAX_FILE_BYTES = 128 << 10
+MAX_TEXT = 2000
+SHOWN = 60
+"""Characters of a wrong value that an error repeats."""
 _QUANTITY_KEYS = ("value", "low", "high", "from", "evidence", "note")
 _T = TypeVar("_T")
 
@@ -154,12 +162,13 @@ def load(name_or_path: str | Path) -> Profile:
 
 def _read(path: Path) -> Profile:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path.name}: not a TOML file: {error}") from None
-    except OSError as error:
-        raise ProfileError(f"{path.name}: cannot be read: {error.strerror}") from None
-    return _profile(data, path.name)
+        text = limits.read_bytes(path, MAX_FILE_BYTES).decode("utf-8")
+        with limits.memory(path):
+            return _profile(tomllib.loads(text), path.name)
+    except BadInput as error:
+        raise ProfileError(str(error)) from None
+    except ValueError as error:  # of TOML, of UTF-8, or of a number of a million digits
+        raise ProfileError(f"{path.name}: not a TOML file: {first_line(error)}") from None
 
 
 def _profile(data: dict[str, Any], file: str) -> Profile:
@@ -168,20 +177,17 @@ def _profile(data: dict[str, Any], file: str) -> Profile:
     for key in known:
         if key not in data:
             raise ProfileError(f"{file}: '{key}' is missing")
-    for key in ("name", "title"):
-        _typed(data[key], str, "text", key, file)
     sources = _typed(data["source"], dict, "a table", "source", file)
-    for key, text in sources.items():
-        _typed(text, str, "text", f"source.{key}", file)
+    sources = {key: _text(text, f"source.{key}", file) for key, text in sources.items()}
     return Profile(
-        data["name"],
-        data["title"],
-        _table(ChipLimits, "chip", data, sources, file),
+        _text(data["name"], "name", file),
+        _text(data["title"], "title", file),
+        _seated(_table(ChipLimits, "chip", data, sources, file), file),
         _table(CoreLimits, "core", data, sources, file),
         _table(EnergyCosts, "energy_pj", data, sources, file),
         _table(TimeCosts, "time_ns", data, sources, file),
         _table(PowerCosts, "power_mw", data, sources, file),
-        dict(sources),
+        sources,
     )
 
 
@@ -212,31 +218,50 @@ def _quantity(entry: Any, key: str, unit: str, whole: bool, sources: dict[str, s
         )
     if "from" not in entry:
         raise ProfileError(f'{file}: {key} has no source; add from = "...", a key of [source]')
-    cited = _typed(entry["from"], str, "text", f"{key}.from", file)
+    cited = _text(entry["from"], f"{key}.from", file)
     if cited not in sources:
-        raise ProfileError(f"{file}: {key} cites '{cited}', which [source] does not define")
+        raise ProfileError(f"{file}: {key} cites '{cited[:SHOWN]}', which [source] does not define")
     evidence = entry.get("evidence", "")
     if evidence not in get_args(Evidence):
-        raise ProfileError(f"{file}: {key} has evidence '{evidence}'; known: {', '.join(get_args(Evidence))}")
-    note = _typed(entry.get("note", ""), str, "text", f"{key}.note", file)
+        got = str(evidence)[:SHOWN]
+        raise ProfileError(f"{file}: {key} has evidence '{got}'; known: {', '.join(get_args(Evidence))}")
+    note = _text(entry.get("note", ""), f"{key}.note", file)
     return Quantity(value, low, high, unit, sources[cited], evidence, note)
+
+
+def _seated(chip: ChipLimits, file: str) -> ChipLimits:
+    """The limits, where the mesh has a seat for every core and is no larger than anybody could draw."""
+    seats = chip.mesh_width.whole * chip.mesh_height.whole * chip.cores_per_router.whole
+    if not chip.cores.whole <= seats <= MAX_SEATS:
+        raise ProfileError(f"{file}: the mesh seats {seats} cores; {chip.cores.whole} to {MAX_SEATS} are needed")
+    return chip
 
 
 def _only(table: dict[str, Any], known: tuple[str, ...], prefix: str, file: str) -> None:
     for key in table:
         if key not in known:
-            raise ProfileError(f"{file}: unknown key '{prefix}{key}'; known: {', '.join(known)}")
+            raise ProfileError(f"{file}: unknown key '{prefix}{key[:SHOWN]}'; known: {', '.join(known)}")
 
 
 def _typed(value: Any, kind: type[_T], wanted: str, key: str, file: str) -> _T:
     if not isinstance(value, kind):
-        raise ProfileError(f"{file}: {key} is {value!r}, must be {wanted}")
+        raise ProfileError(f"{file}: {key} is {repr(value)[:SHOWN]}, must be {wanted}")
     return value
 
 
+def _text(value: Any, key: str, file: str) -> str:
+    text = " ".join(_typed(value, str, "text", key[:SHOWN], file).split())
+    if not text.isprintable() or len(text) > MAX_TEXT:
+        raise ProfileError(f"{file}: {key[:SHOWN]} is {text[:SHOWN]!r}, which cannot be printed or is too long")
+    return text
+
+
 def _number(value: Any, key: str, whole: bool, file: str) -> float:
-    wanted = "a whole number, 0 or more" if whole else "a finite number, 0 or more"
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    least = 1 if whole and key.endswith(".value") and key.split(".")[1] not in MAY_BE_0 else 0
+    wanted = f"a whole number, {least} or more" if whole else "a finite number, 0 or more"
+    good = isinstance(value, int | float) and not isinstance(value, bool) and least <= value < float("inf")
     if not good or (whole and value != int(value)):
-        raise ProfileError(f"{file}: {key} is {value!r}, must be {wanted}")
+        raise ProfileError(f"{file}: {key} is {repr(value)[:SHOWN]}, must be {wanted}")
+    if value > MOST:
+        raise ProfileError(f"{file}: {key} is above {MOST:g}, as no chip is")
     return float(value)

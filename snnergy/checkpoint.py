@@ -6,6 +6,7 @@ in one is checked before memory is spent on it, and what is wrong is said in one
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import re
@@ -17,14 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import archive, limits
 from .config import ModelConfig
 from .errors import BadInput, first_line
-from .files import replacing
+from .files import write_bytes
 from .model import SNNergy
 
 FORMAT = "snnergy.model/1"
 DT_S = 1e-4  # one time step in seconds, as both NIR exporters of the field assume
-MAX_BYTES = 4 << 30
+MIN_DT_S, MAX_DT_S = 1e-12, 1e6
 _RETRAIN = "save models with snnergy.checkpoint.save, or train one: snnergy train"
 
 
@@ -61,57 +63,67 @@ def load(path: str | os.PathLike[str]) -> tuple[SNNergy, dict[str, Any]]:
 
 
 def write(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
-    """torch.save, whole or not at all. Given a path, torch would write the temporary name into the file."""
-    with replacing(Path(path)) as part, part.open("wb") as file:
-        torch.save(dict(document), file)
+    """torch.save, whole or not at all: through memory, as a full disk breaks torch's own writer."""
+    buffer = io.BytesIO()
+    torch.save(dict(document), buffer)
+    write_bytes(Path(path), buffer.getbuffer())
 
 
 def read(path: str | os.PathLike[str]) -> Any:
     """The plain values and tensors of a torch file, after its sizes and checksums have been checked."""
-    _check_zip(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"holds Python objects ({found[1]})" if found else "holds more than tensors and plain values"
-        raise BadInput(f"{path} {what}, which are not loaded because they could run code", _RETRAIN) from None
-    except Exception as error:  # torch raises many kinds; none of them is ours
-        raise BadInput(f"{path} cannot be read by torch: {first_line(error)}") from None
-
-
-def _check_zip(path: str | os.PathLike[str]) -> None:
     file = Path(path)
-    if not file.exists():
+    _check_file(file)
+    with limits.memory(file):
+        declared = _check_zip(file)
+    with limits.memory(file, declared):
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            found = re.search(r"GLOBAL ([\w.]+)", str(error))
+            what = f"holds Python objects ({found[1]})" if found else "holds more than tensors and plain values"
+            raise BadInput(f"{path} {what}, which are not loaded because they could run code", _RETRAIN) from None
+        except (MemoryError, RecursionError):
+            raise
+        except Exception as error:  # torch raises many kinds; none of them is ours
+            raise BadInput(f"{path} cannot be read by torch: {first_line(error)}") from None
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
         raise BadInput(f"no file {path}")
-    if not file.is_file():
+    if not path.is_file():
         raise BadInput(f"{path} is not a file")
     try:
-        with open(file, "rb") as handle:
+        with path.open("rb") as handle:
             start = handle.read(200)
-        if not start:
-            raise BadInput(f"{path} is empty")
-        if start.startswith(b"version https://git-lfs"):
-            raise BadInput(f"{path} is a Git LFS pointer, not the file itself", "fetch it with: git lfs pull")
-        if not start.startswith(b"PK"):
-            raise BadInput(f"{path} is not a PyTorch checkpoint (it is no zip file)", _RETRAIN)
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            declared = sum(entry.file_size for entry in entries)
-            if declared > MAX_BYTES:
-                raise BadInput(f"{path} declares {declared} bytes of contents, more than the {MAX_BYTES} allowed")
-            names = [entry.filename for entry in entries]
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from None
+    if not start:
+        raise BadInput(f"{path} is empty")
+    if start.startswith(b"version https://git-lfs"):
+        raise BadInput(f"{path} is a Git LFS pointer, not the file itself", "fetch it with: git lfs pull")
+    if not start.startswith(b"PK"):
+        raise BadInput(f"{path} is not a PyTorch checkpoint (it is no zip file)", _RETRAIN)
+
+
+def _check_zip(path: Path) -> int:
+    """Bytes the members take unpacked, all of them stored as torch.save does, with the right checksums."""
+    try:
+        with zipfile.ZipFile(path) as opened:
+            names = opened.namelist()
             if any(name.endswith("/constants.pkl") for name in names):
                 raise BadInput(f"{path} is a TorchScript file, not a SNNergy checkpoint", _RETRAIN)
-            stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-            if not stored or not any(name.endswith("/data.pkl") for name in names):
+            if not any(name.endswith("/data.pkl") for name in names):
                 raise BadInput(f"{path} is a zip file, but not one written by torch.save", _RETRAIN)
-            broken = archive.testzip()
+            members = archive.members(path, opened, compressed=False)
+            broken = opened.testzip()
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError):
         raise BadInput(f"{path} is truncated or damaged") from None
     except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}") from None
+        raise BadInput(f"cannot read {path}: {error.strerror or 'it is damaged'}") from None
     if broken is not None:
         raise BadInput(f"{path} is damaged: the checksum of '{broken}' is wrong")
+    return sum(m.file_size for m in members)
 
 
 def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -129,8 +141,11 @@ def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
     for key, kind in (("config", dict), ("state", dict), ("dt_s", float), ("meta", dict)):
         if not isinstance(document.get(key), kind):
             raise BadInput(f"{path}: '{key}' is missing or not a {kind.__name__}")
-    if not 0 < document["dt_s"] < float("inf"):
-        raise BadInput(f"{path}: dt_s is {document['dt_s']}, it must be above 0 and finite")
+    if not MIN_DT_S <= document["dt_s"] <= MAX_DT_S:
+        raise BadInput(f"{path}: dt_s is {document['dt_s']}, it must be from {MIN_DT_S:g} to {MAX_DT_S:g} s")
+    dataset = document["meta"].get("dataset")
+    if not (dataset is None or isinstance(dataset, str)):
+        raise BadInput(f"{path}: the data set in 'meta' is a {type(dataset).__name__}, not text")
     return document
 
 
@@ -147,11 +162,12 @@ def _check_state(path: str | os.PathLike[str], state: dict[Any, Any], wanted: Ma
         if value.shape != wanted[key].shape:
             got, want = list(value.shape), list(wanted[key].shape)
             raise BadInput(f"{path}: '{key}' has shape {got}, the model needs {want}")
-        if value.dtype != wanted[key].dtype or value.layout != torch.strided:
+        if value.dtype != wanted[key].dtype:
             raise BadInput(f"{path}: '{key}' has type {value.dtype}, the model needs {wanted[key].dtype}")
-    size = sum(value.numel() * value.element_size() for value in state.values())
-    if size > MAX_BYTES:
-        raise BadInput(f"{path} declares {size} bytes of weights, more than the {MAX_BYTES} allowed")
+        if value.layout != torch.strided or value.device.type != "cpu":
+            raise BadInput(f"{path}: '{key}' is {value.layout} on {value.device}; a plain tensor is needed")
+    declared = sum(value.numel() * value.element_size() for value in state.values())
+    limits.check_unpacked(Path(path), declared, Path(path).stat().st_size)  # a stride of 0 makes much of little
     for key, value in state.items():
         if not bool(torch.isfinite(value).all()):
             raise BadInput(f"{path}: '{key}' holds NaN or infinite numbers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from snnergy import checkpoint  # noqa: E402
-from snnergy.config import preset  # noqa: E402
+from snnergy.config import ModelConfig, preset  # noqa: E402
 from snnergy.errors import BadInput  # noqa: E402
 from snnergy.model import SNNergy  # noqa: E402
 
@@ -71,7 +72,7 @@ def test_a_failed_save_leaves_the_old_file(path, model, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(BadInput) as error:
         checkpoint.save(path, model)
     assert str(error.value) == f"cannot write {path}: No space left on device"
@@ -140,9 +141,48 @@ def test_another_zip_file_is_recognised(tmp_path):
     assert refusal(tmp_path / "m.pt") == "FILE is a zip file, but not one written by torch.save"
 
 
-def test_a_zip_bomb_is_refused_by_its_declared_size(path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "MAX_BYTES", 1000)
-    assert refusal(path).endswith("bytes of contents, more than the 1000 allowed")
+def members(path):
+    with zipfile.ZipFile(path) as archive:
+        return [(m.filename, archive.read(m)) for m in archive.infolist()]
+
+
+def store(path, contents, method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in contents:
+            archive.writestr(zipfile.ZipInfo(name), content, method)
+
+
+def test_a_zip_bomb_is_refused_by_its_declared_size(path):
+    store(path, [*members(path), ("archive/data/x", bytes(70 << 20))], zipfile.ZIP_DEFLATED)
+    message = refusal(path)
+    assert message.startswith("FILE declares 70.1 MiB of contents and stores ")
+    assert message.endswith(" KiB; at most 64 MiB are read")
+
+
+def test_compressed_members_are_refused(path):
+    store(path, members(path), zipfile.ZIP_DEFLATED)
+    assert refusal(path) == "FILE: 'archive/data.pkl' is encrypted or compressed in a way that is not read"
+
+
+def test_one_member_under_two_directory_entries_is_refused(path):
+    first = members(path)[0]
+    store(path, [*members(path), ("archive/DATA.PKL", first[1])])
+    path.write_bytes(path.read_bytes().replace(b"DATA.PKL", b"data.pkl"))
+    assert refusal(path) == "FILE holds 'archive/data.pkl' twice"
+
+
+def test_members_that_share_their_bytes_are_refused(path):
+    """Many entries of the directory that point at one large member unpack to more than is stored."""
+    whole = bytearray(path.read_bytes())
+    entries = [at for at in range(len(whole) - 4) if whole[at : at + 4] == b"PK\x01\x02"]
+    whole[entries[2] + 42 : entries[2] + 46] = whole[entries[0] + 42 : entries[0] + 46]
+    path.write_bytes(whole)
+    assert "belong to another member too" in refusal(path) or "truncated or damaged" in refusal(path)
+
+
+def test_a_member_name_that_moves_the_cursor_is_not_printed(path):
+    store(path, [*members(path), ("archive/\x1b[2J", b"")])
+    assert refusal(path) == "FILE: the member name 'archive/\\x1b[2J' cannot be printed or is too long"
 
 
 def test_a_plain_state_dict_says_what_it_is(tmp_path, model):
@@ -202,6 +242,29 @@ def infinite(document):
     document["state"]["stages.0.audio.embed.conv1.weight"][0] = float("inf")
 
 
+def much_of_little(document):
+    document["config"].update(dim=65536)
+    with torch.device("meta"):
+        shapes = {
+            key: value.shape for key, value in SNNergy(ModelConfig.from_dict(document["config"])).state_dict().items()
+        }
+    document["state"] = {
+        key: torch.zeros((), dtype=document["state"][key].dtype).expand(shape) for key, shape in shapes.items()
+    }
+
+
+def no_numbers(document):
+    document["state"]["readout.linear.bias"] = torch.ones(10, device="meta")
+
+
+def sparse(document):
+    document["state"]["readout.linear.bias"] = torch.ones(10).to_sparse()
+
+
+def nameless_data(document):
+    document["meta"]["dataset"] = 5
+
+
 def negative_variance(document):
     document["state"]["stages.0.audio.embed.norm1.running_var"][0] = -1
 
@@ -211,13 +274,16 @@ def negative_variance(document):
     [
         (set_format, "FILE has format 'snnergy.model/9', this version reads 'snnergy.model/1'"),
         (drop_config, "FILE: 'config' is missing or not a dict"),
-        (bad_dt, "FILE: dt_s is nan, it must be above 0 and finite"),
+        (bad_dt, "FILE: dt_s is nan, it must be from 1e-12 to 1e+06 s"),
         (bad_config, "FILE: model config: dim is 18, it must be a multiple of 4"),
         (drop_weights, "FILE: the weights 'readout.linear.bias' are missing"),
         (add_weights, "FILE: weights 'extra' do not belong to the model in its config"),
         (wrong_shape, "FILE: 'readout.linear.bias' has shape [7], the model needs [10]"),
         (wrong_type, "FILE: 'readout.linear.bias' has type torch.float16, the model needs torch.float32"),
         (not_a_tensor, "FILE: 'readout.linear.bias' is a list, not a tensor"),
+        (no_numbers, "FILE: 'readout.linear.bias' is torch.strided on meta; a plain tensor is needed"),
+        (sparse, "FILE: 'readout.linear.bias' is torch.sparse_coo on cpu; a plain tensor is needed"),
+        (nameless_data, "FILE: the data set in 'meta' is a int, not text"),
         (nan, "FILE: 'readout.linear.bias' holds NaN or infinite numbers"),
         (infinite, "FILE: 'stages.0.audio.embed.conv1.weight' holds NaN or infinite numbers"),
         (negative_variance, "FILE: 'stages.0.audio.embed.norm1.running_var' holds negative variances"),
@@ -226,6 +292,12 @@ def negative_variance(document):
 def test_a_spoilt_document_is_refused_with_what_is_wrong(path, change, message):
     rewrite(path, change)
     assert refusal(path) == message
+
+
+def test_a_tensor_that_repeats_one_number_is_refused_by_its_size(path):
+    rewrite(path, much_of_little)
+    message = refusal(path)
+    assert message.startswith("FILE declares ") and message.endswith(" KiB; at most 64 MiB are read")
 
 
 def test_a_config_of_absurd_size_costs_no_memory(path):

@@ -136,7 +136,7 @@ def test_a_limit_is_a_whole_number(tmp_path: Path) -> None:
     path.write_text(
         (FOLDER / "loihi2.toml").read_text().replace("value = 4096, low = 4096", "value = 4096.5, low = 4096")
     )
-    assert says(path) == "t.toml: core.neurons.value is 4096.5, must be a whole number, 0 or more"
+    assert says(path) == "t.toml: core.neurons.value is 4096.5, must be a whole number, 1 or more"
 
 
 def test_a_file_that_is_not_toml_says_so(tmp_path: Path) -> None:
@@ -149,3 +149,46 @@ def test_a_file_that_is_not_toml_says_so(tmp_path: Path) -> None:
     )
     path.write_text("name = 'x'\n")
     assert says(path) == "t.toml: 'title' is missing"
+
+
+def spoilt(tmp_path: Path, old: str, new: str) -> str:
+    good = (FOLDER / "loihi2.toml").read_text()
+    assert old in good
+    (tmp_path / "t.toml").write_text(good.replace(old, new))
+    return says(tmp_path / "t.toml").replace(str(tmp_path), "FOLDER")
+
+
+CORES = "mesh_width       = { value = 8,"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (CORES, CORES.replace("8", "7"), "t.toml: the mesh seats 112 cores; 120 to 1048576 are needed"),
+        (CORES, CORES.replace("8", "1000000"), "t.toml: the mesh seats 16000000 cores; 120 to 1048576 are needed"),
+        (CORES, CORES.replace("8", "0"), "t.toml: chip.mesh_width.value is 0, must be a whole number, 1 or more"),
+        (CORES, CORES.replace("8", "1" + "0" * 30), "t.toml: chip.mesh_width.value is above 1e+15, as no chip is"),
+        ("value = 23.6", "value = 0x" + "f" * 400, "t.toml: energy_pj.synop.value is above 1e+15, as no chip is"),
+        ('name  = "loihi2"', "name = 3", "t.toml: name is 3, must be text"),
+        (
+            'name  = "loihi2"',
+            'name = "\\u001b[2J"',
+            "t.toml: name is '\\x1b[2J', which cannot be printed or is too long",
+        ),
+        ('name  = "loihi2"', "x = " + "[" * 9000, "FOLDER/t.toml nests too deeply to be read"),
+    ],
+)
+def test_a_number_that_no_chip_has_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert spoilt(tmp_path, old, new) == message
+
+
+def test_a_number_of_many_digits_is_no_traceback(tmp_path: Path) -> None:
+    assert spoilt(tmp_path, "value = 23.6", "value = " + "9" * 6000).startswith(
+        "t.toml: not a TOML file: Exceeds the limit"
+    )
+
+
+def test_a_large_file_is_not_parsed(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text("#" * (129 << 10))
+    assert says(path) == f"{path} is larger than 128 KiB, the most that is read of such a file"
