@@ -30,6 +30,7 @@ from snnergy.deploy import engine
 from snnergy.deploy.export_model import graph_of
 from snnergy.deploy.job import from_graph
 from snnergy.deploy.verify import accuracy
+from snnergy.files import write_text
 from snnergy.model import SNNergy
 from snnergy.neurons import Spike
 from snnergy.train import Recipe, train
@@ -169,8 +170,8 @@ def main() -> None:
             config = replace(preset("tiny"), **VARIANTS[key][1])
             rows.append(measure(config, recipe, seed, options.threads, key))
             rows.sort(key=lambda row: row["seed"])
-            file.write_text(json.dumps(report, indent=1) + "\n")
-            file.with_suffix(".md").write_text(markdown(report))
+            write_text(file, json.dumps(report, indent=1) + "\n")
+            write_text(file.with_suffix(".md"), markdown(report))
     print(markdown(report))
 
 

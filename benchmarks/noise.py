@@ -17,6 +17,7 @@ from accuracy import MODELS, RESULTS
 
 from snnergy import checkpoint
 from snnergy.data import Samples, avdigits
+from snnergy.files import write_text
 from snnergy.train import evaluate
 
 LEVELS = ((0.0, 0.0), (0.2, 0.5), (0.2, 0.7), (0.3, 0.7), (0.4, 0.9))
@@ -47,7 +48,7 @@ def main() -> None:
             f"| {sigma[0]} / {sigma[1]} | {both:.2f} | {video:.2f} | {audio:.2f} | {both - max(video, audio):+.2f} |"
         )
         print(lines[-1], file=sys.stderr)
-    (Path(RESULTS) / "noise.md").write_text("\n".join(lines) + "\n")
+    write_text(Path(RESULTS) / "noise.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from snnergy import __version__, console
+from snnergy import __version__, console, limits
 from snnergy.config import PRESETS
 from snnergy.errors import MissingPart
 
@@ -25,7 +25,17 @@ DT = click.option(
     "--dt", "dt_s", type=click.FloatRange(0, min_open=True), help="Seconds per step; default: the file's."
 )
 BITS = click.option("--weight-bits", type=click.IntRange(2, 8), default=8, show_default=True, help="Sign included.")
-TARGET = click.option("--target", default="loihi2-sim", show_default=True, help="See: snnergy targets.")
+TARGET = click.option(
+    "--target", default="loihi2-sim", show_default=True, help="See: snnergy targets; or a profile, chip.toml."
+)
+MAX_SIZE = click.option(
+    "--max-size",
+    type=click.IntRange(1, 1 << 20),
+    metavar="GIB",
+    expose_value=False,
+    callback=lambda context, _, gib: context.with_resource(limits.allowing(gib and gib << 30)),
+    help="Read files that unpack to so much; default: a hundred times their size, up to 4.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -71,7 +81,7 @@ def train(
     if as_json:
         console.print_json({"model": str(output), "val_accuracy": result.val_accuracy,
                             "test_accuracy": result.test_accuracy, "epochs": len(result.history),
-                            "seconds": result.seconds})  # fmt: skip
+                            "run": {"seconds": result.seconds}})  # fmt: skip
     else:
         click.echo(f"wrote {output}: validation {result.val_accuracy:.2%}, test {result.test_accuracy:.2%}")
 
@@ -81,6 +91,7 @@ def train(
 @click.option("--to", "form", type=click.Choice(["nir"]), default="nir", show_default=True, help="File format.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: beside the model.")
 @click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="To compare with torch.")
+@MAX_SIZE
 @JSON
 def export(model: Path, form: str, output: Path | None, samples: int, as_json: bool) -> None:
     """Write a trained model as NIR, read it back, and compare its spikes with torch's before saying so.
@@ -91,8 +102,11 @@ def export(model: Path, form: str, output: Path | None, samples: int, as_json: b
     """
     torch_part("snnergy export")
     from snnergy.deploy.export_model import export_model
+    from snnergy.files import check_outputs
 
-    done = export_model(model, output or model.with_suffix(f".{form}"), samples)
+    path = output or model.with_suffix(f".{form}")
+    check_outputs(path, reads=model)
+    done = export_model(model, path, samples)
     if as_json:
         console.print_json(done.to_dict())
     else:
@@ -100,8 +114,12 @@ def export(model: Path, form: str, output: Path | None, samples: int, as_json: b
 
 
 @cli.command()
-@MODEL
-@click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="For the pairs in float.")
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--case", type=click.Path(path_type=Path, dir_okay=False), help="Instead: what --shrink wrote.")
+@click.option(
+    "--pair", "pairs", multiple=True, metavar="A:B", help="Compare these two forms only, as in nir:net; repeatable."
+)
+@click.option("--samples", type=click.IntRange(1), default=64, show_default=True, help="For the pairs without Lava.")
 @click.option(
     "--lava-samples", type=click.IntRange(0), default=16, show_default=True, help="For Lava; 0 leaves it out."
 )
@@ -112,32 +130,59 @@ def export(model: Path, form: str, output: Path | None, samples: int, as_json: b
     show_default=True,
     help="Lava's.",
 )
+@click.option(
+    "--min-agreement",
+    "at_least",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Of pairs that need not be exact, such as net:native.",
+)
+@click.option(
+    "--shrink", is_flag=False, flag_value="", metavar="[PATH]", help="Write the smallest network that still differs."
+)
 @INPUT
 @STEPS
 @DT
 @BITS
 @SEED
+@MAX_SIZE
 @JSON
-def verify(model: Path, samples: int, lava_samples: int, runtime: Any, spec: str | None, steps: int | None,
-           dt_s: float | None, weight_bits: int, seed: int, as_json: bool) -> int:  # fmt: skip
+def verify(model: Path | None, case: Path | None, shrink: str | None, as_json: bool, **settings: Any) -> int:
     """Is it still the same network? Compare every form of it, spike for spike; exit 1 at any difference.
 
     \b
     snnergy verify model.pt
     snnergy verify model.nir --samples 256 --lava-samples 0
-    """
-    from snnergy.deploy.verify import verify_file
+    snnergy verify model.nir --pair net:native --min-agreement 0.99
 
+    The forms are torch, nir, net, quant-torch, quant-float, native and lava: docs/verify.md.
+    """
+    from snnergy.deploy import shrink as shrinking
+    from snnergy.deploy import verify as verifying
+    from snnergy.deploy import verify_table
+    from snnergy.files import check_outputs
+
+    check_outputs(Path(shrink) if shrink else None, reads=model or case or Path())
+    chosen = verifying.Settings(**settings)
+    subject, inputs, chosen = verifying.open_either(model, case, chosen)
     pairs: list[Any] = []
+    left_out: list[str] = []
     with console.bar("verify", quiet=as_json) as update:
-        settings = {"spec": spec, "steps": steps, "dt_s": dt_s, "weight_bits": weight_bits, "seed": seed}
-        for pair in verify_file(model, samples, lava_samples, runtime, progress=update, **settings):
+        for pair in verifying.walk(subject, inputs, chosen, progress=update, say=left_out.append):
             pairs.append(pair)
             if not as_json:
-                click.echo(pair)
+                click.echo(verify_table.text(pair, explained=bool(chosen.pairs)))
+    for line in left_out:
+        console.say(line)
     if as_json:
-        console.print_json({"pairs": [p.to_dict() for p in pairs], "equal": all(p.equal for p in pairs)})
-    return 0 if all(p.equal for p in pairs) else 1
+        console.print_json(verify_table.document(inputs, pairs, left_out))
+    else:
+        console.show(verify_table.table(pairs))
+    if shrink is not None:
+        with console.bar("shrink", quiet=as_json) as update:
+            console.say(shrinking.shrink_pairs(subject, inputs, pairs, shrink, progress=update))
+    return 0 if all(p.ok for p in pairs) else 1
 
 
 @cli.command()
@@ -147,6 +192,7 @@ def verify(model: Path, samples: int, lava_samples: int, runtime: Any, spec: str
 @STEPS
 @DT
 @BITS
+@MAX_SIZE
 @JSON
 def check(
     model: Path, target: str, chips: int | None, steps: int | None, dt_s: float | None, weight_bits: int, as_json: bool
@@ -190,6 +236,7 @@ def check(
 @DT
 @BITS
 @SEED
+@MAX_SIZE
 @JSON
 def deploy(model: Path, target: str, output: Path | None, html: Path | None, as_json: bool, **settings: Any) -> int:
     """Fit, place, run and price a NIR file, and print the energy report per inference.
@@ -199,7 +246,9 @@ def deploy(model: Path, target: str, output: Path | None, html: Path | None, as_
     snnergy deploy model.nir --engine lava --samples 8 --json -o report.json
     """
     from snnergy.deploy import deploy_model, report
+    from snnergy.files import check_outputs
 
+    check_outputs(output, html, reads=model)
     with console.bar("deploy", quiet=as_json) as update:
         done = deploy_model.deploy(model, target, progress=update, **settings)
     deploy_model.write(done, output, html)
@@ -223,11 +272,12 @@ def report(file: Path, html: Path | None, svg: Path | None) -> None:
     snnergy report report.json
     snnergy report report.json --html report.html --svg cores.svg
     """
-    from snnergy.deploy import picture
+    from snnergy.deploy import picture, report_file
     from snnergy.deploy import report as reports
-    from snnergy.files import write_text
+    from snnergy.files import check_outputs, write_text
 
-    document = reports.read(file)
+    document = report_file.read(file)
+    check_outputs(html, svg, reads=file)
     for path, write in ((html, reports.html), (svg, picture.svg)):
         if path:
             write_text(path, write(document))
@@ -307,4 +357,5 @@ def torch_part(command: str) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the ``snnergy`` command."""
+    console.stop_on_signals()
     sys.exit(console.run(cli, args))

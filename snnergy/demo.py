@@ -13,7 +13,7 @@ from snnergy import console
 from snnergy.config import ModelConfig, preset
 from snnergy.deploy import deploy_model, report
 from snnergy.deploy.export_model import export_model
-from snnergy.deploy.verify import verify_file
+from snnergy.deploy.verify import Settings, verify_file
 from snnergy.files import make_folder
 from snnergy.train import TrainResult, train
 
@@ -54,7 +54,8 @@ def demo(folder: Path, *, seed: int = 0, epochs: int | None = None) -> int:
     trained = step("train", lambda: train_with_bar(preset("tiny"), model, seed=seed, epochs=epochs))
     click.echo(f"test accuracy in torch: {trained.test_accuracy:.2%}")
     click.echo(step("export", lambda: export_model(model, graph, VERIFY_SAMPLES)))
-    pairs = step("verify", lambda: list(verify_file(model, VERIFY_SAMPLES, LAVA_SAMPLES)))
+    chosen = Settings(samples=VERIFY_SAMPLES, lava_samples=LAVA_SAMPLES)
+    pairs = step("verify", lambda: list(verify_file(graph, chosen)))  # the file, which export compared with torch
     for pair in pairs:
         click.echo(pair)
     lava = step("deploy on Lava", lambda: deploy_model.deploy(graph, "loihi2-sim", engine="lava", samples=LAVA_SAMPLES))
@@ -65,4 +66,4 @@ def demo(folder: Path, *, seed: int = 0, epochs: int | None = None) -> int:
     console.show(report.text(done.document))
     click.echo("  ".join(f"{title} {s:.0f} s" for title, s in seconds.items()))
     click.echo(f"wrote {page} and, beside it, model.pt, model.nir, report.json, report-lava.json")
-    return 0 if all(p.equal for p in pairs) and done.equal and lava.equal else 1
+    return 0 if all(p.ok for p in pairs) and done.equal and lava.equal else 1

@@ -1,7 +1,7 @@
 """The training loop: distorted, noisy pairs drawn anew every epoch, AdamW on one cycle, averaged weights.
 
-Every random number of an epoch follows from (seed, epoch), so a run that was interrupted goes on from its last
-finished epoch to the same model, bit for bit. Progress goes to a callback; nothing is printed.
+Every random number of an epoch follows from (seed, epoch), so a run that was interrupted, or killed, goes on from its
+last finished epoch to the same file, byte for byte. Progress goes to a callback; nothing is printed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from . import checkpoint, data
 from .config import ModelConfig
 from .data import Samples, avdigits
 from .errors import BadInput
-from .files import make_folder
+from .files import check_writable
 from .model import SNNergy
 
-RESUME_FORMAT = "snnergy.resume/1"
+RESUME_FORMAT = "snnergy.resume/2"
 
 Progress: TypeAlias = Callable[[int, int, int, int, float, "float | None"], None]
 """(epoch, epochs, step, steps, loss, val accuracy or None), epochs and steps from 1."""
@@ -62,10 +62,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What came out. Accuracies are 0 to 1, of the checkpoint that was kept.
+    """What came out. Accuracies are 0 to 1, of the best model.
 
     seconds: spent training, over all parts of an interrupted run
-    finished: False if ``stop`` ended it; test_accuracy is then None, and a rerun goes on
+    finished: False if ``stop`` ended it; nothing is at ``path`` then, test_accuracy is None, and a rerun goes on
     """
 
     path: Path
@@ -90,10 +90,10 @@ def train(
     stop: Callable[[], bool] | None = None,
     threads: int | None = None,
 ) -> TrainResult:
-    """Train on AV digits and write the best model of the val split to ``out``.
+    """Train on AV digits and, at the end, write the best model of the val split to ``out``.
 
     epochs, pairs: override the recipe's
-    resume: go on from ``<out>.resume`` where an interrupted run left one; a finished run removes it
+    resume: go on from ``<out>.resume`` where an unfinished run left one; it goes when all is done
     stop: asked before every step
     threads: of torch; the same number gives the same model bit for bit
     """
@@ -103,15 +103,15 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     path = Path(out)
-    make_folder(path.parent)
+    check_writable(path)
     val = data.load("avdigits:val", image_size=config.image_size)
     run = _Run.start(config, recipe, seed, path, resume=resume)
     finished = run.go(avdigits.pool("train"), val, progress, stop)
     test_accuracy = None
     if finished:
-        run.resume_path.unlink(missing_ok=True)
-        model, _ = checkpoint.load(path)
+        model = run.save()
         test_accuracy = evaluate(model, data.load("avdigits:test", image_size=config.image_size))
+        run.resume_path.unlink(missing_ok=True)
     best = run.best_epoch
     return TrainResult(
         path=path,
@@ -154,6 +154,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
         self.history: list[Epoch] = []
         self.best_epoch = 0
+        self.best: dict[str, Tensor] = {}
         self.seconds = 0.0
 
     @classmethod
@@ -177,7 +178,7 @@ class _Run:
             self.history.append(Epoch(loss, accuracy))
             if not self.best_epoch or accuracy >= self.history[self.best_epoch - 1].val_accuracy:
                 self.best_epoch = epoch + 1
-                checkpoint.save(self.path, self.averaged, self._meta(accuracy))
+                self.best = {key: value.clone() for key, value in self.averaged.state_dict().items()}
             self.seconds = time.perf_counter() - began
             self._save_resume()
             if progress is not None:
@@ -232,14 +233,18 @@ class _Run:
             else:
                 kept.copy_(new)
 
-    def _meta(self, accuracy: float) -> dict[str, Any]:
-        return {
+    def save(self) -> SNNergy:
+        """Write the best model, and read it back."""
+        meta = {
             "dataset": "avdigits:test",
             "seed": self.seed,
-            "epoch": len(self.history),
-            "val_accuracy": accuracy,
+            "epoch": self.best_epoch,
+            "val_accuracy": self.history[self.best_epoch - 1].val_accuracy,
             "recipe": asdict(self.recipe),
         }
+        self.averaged.load_state_dict(self.best)
+        checkpoint.save(self.path, self.averaged, meta)
+        return checkpoint.load(self.path)[0]
 
     def _identity(self) -> dict[str, Any]:
         return {"config": self.config.to_dict(), "recipe": asdict(self.recipe), "seed": self.seed}
@@ -252,6 +257,7 @@ class _Run:
                 "run": self._identity(),
                 "model": self.model.state_dict(),
                 "averaged": self.averaged.state_dict(),
+                "best": self.best,
                 "optimizer": self.optimizer.state_dict(),
                 "history": [asdict(epoch) for epoch in self.history],
                 "best_epoch": self.best_epoch,
@@ -269,6 +275,7 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self.best_epoch, self.seconds = state["best_epoch"], state["seconds"]
 

@@ -45,7 +45,33 @@ def test_an_interrupted_run_goes_on_to_the_same_model_bit_for_bit(tmp_path):
     assert rest.finished and rest.history == whole.history and rest.test_accuracy == whole.test_accuracy
     first, second = states(tmp_path / "whole.pt"), states(tmp_path / "part.pt")
     assert all(torch.equal(first[key], second[key]) for key in first)
+    assert (tmp_path / "whole.pt").read_bytes() == (tmp_path / "part.pt").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["part.pt", "whole.pt"]
+
+
+def test_the_old_model_stays_until_the_new_one_is_finished(tmp_path):
+    (tmp_path / "m.pt").write_text("old")
+    asked = iter(range(100))
+    short(tmp_path / "m.pt", stop=lambda: next(asked) == 3)
+    assert (tmp_path / "m.pt").read_text() == "old"
+    assert short(tmp_path / "m.pt").finished and states(tmp_path / "m.pt")
+
+
+def test_a_run_that_dies_while_it_is_tested_is_not_trained_again(tmp_path, monkeypatch):
+    def die(model, samples):
+        if len(samples) == 61:
+            raise KeyboardInterrupt
+        return 0.5
+
+    whole = data.load
+    monkeypatch.setattr(data, "load", lambda spec, image_size: whole(spec, 61 if "test" in spec else 60, image_size))
+    monkeypatch.setattr("snnergy.train.evaluate", die)
+    with pytest.raises(KeyboardInterrupt):
+        short(tmp_path / "m.pt")
+    monkeypatch.undo()
+    seen = []
+    assert short(tmp_path / "m.pt", progress=lambda *call: seen.append(call)).finished and seen == []
+    assert [p.name for p in tmp_path.iterdir()] == ["m.pt"]
 
 
 def test_ctrl_c_leaves_a_state_to_resume_from(tmp_path):
@@ -74,7 +100,7 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path):
 
 
 def test_a_state_of_another_run_is_refused(tmp_path):
-    short(tmp_path / "m.pt", stop=lambda: (tmp_path / "m.pt").exists())
+    short(tmp_path / "m.pt", stop=lambda: (tmp_path / "m.pt.resume").exists())
     with pytest.raises(BadInput) as error:
         short(tmp_path / "m.pt", seed=6)
     assert str(error.value) == f"{tmp_path}/m.pt.resume belongs to a run with another seed"
