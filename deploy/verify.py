@@ -1,10 +1,12 @@
-"""Is it still the same network? Pairs of forms, compared spike for spike, and the first place where they part."""
+"""Is it still the same network? Its forms in pairs, compared spike for spike, and why they part where they do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,148 +14,187 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from snnergy.deploy import engine
-from snnergy.deploy.activity import Run
+from snnergy.deploy import forms
+from snnergy.deploy.compare import Pair, Tally, accuracy
+from snnergy.deploy.explain import explain
+from snnergy.deploy.forms import FORMS, PAIRS, Subject
 from snnergy.deploy.job import Inputs, Job, from_graph, load_inputs, prepare
-from snnergy.errors import NotEqual
-from snnergy.export import net_sim, nir_sim
+from snnergy.errors import BadInput
+from snnergy.export import net_sim
+from snnergy.export.maps import weights
+from snnergy.export.net import incoming
+from snnergy.export.quantnet import QuantNet
 
 if TYPE_CHECKING:
     from torch import nn
 
     from snnergy.deploy.lava_backend import Runtime
 
-Trains = Mapping[str, NDArray[Any]]
-"""Population name -> [samples, steps, *shape]: spikes, or a readout's membrane."""
-
-TOLERANCE = 1e-9
-"""Largest relative difference between two float64 readouts; sums in another order differ by about 1e-15."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The first place where two trains part, by sample, then step, then population from input to output."""
-
-    sample: int
-    step: int
-    population: str
-    neuron: tuple[int, ...]
-    left: float
-    right: float
-
-    def __str__(self) -> str:
-        where = f"sample {self.sample}, step {self.step}, population '{self.population}', neuron {list(self.neuron)}"
-        return f"{where}: {self.left:g} against {self.right:g}"
+Progress = Callable[[int, int], None]
+Say = Callable[[str], None]
+CHUNK_BYTES = 256 << 20
+"""About how much all forms together hold of the samples that are compared at a time."""
+NEURON_STEP_BYTES = 128
+"""Of one neuron in one step, over all forms and their working space."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two forms of the network on the same samples.
+class Settings:
+    """What is compared, and on how many samples.
 
-    compared: neuron-steps looked at; differing: those that differ; output_error: largest difference of the readouts
+    pairs:        ``left:right`` names; none is every pair of ``forms.PAIRS`` that the file allows
+    samples:      for every pair without Lava; lava_samples: for those with it, 0 leaves them out
+    at_least:     smallest agreement, 0 to 1, of a pair that need not be exact
+    spec, seed:   of ``job.load_inputs``
+    dt_s, steps, weight_bits: of ``job.prepare``
     """
 
-    left: str
-    right: str
-    samples: int
-    populations: int
-    compared: int
-    differing: int
-    output_error: float
-    first: Difference | None
-
-    @property
-    def equal(self) -> bool:
-        """No spike differs, and no readout by more than rounding."""
-        return self.first is None
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**asdict(self), "equal": self.equal}
-
-    def __str__(self) -> str:
-        result = f"{self.differing} of {self.compared} neuron-steps differ"
-        line = f"{self.left} == {self.right}: {result} ({self.samples} samples, {self.populations} populations)"
-        return line if self.first is None else f"{line}; first at {self.first}"
+    pairs: tuple[str, ...] = ()
+    samples: int = 64
+    lava_samples: int = 16
+    runtime: Runtime = "in-process"
+    at_least: float = 0.0
+    spec: str | None = None
+    seed: int = 0
+    dt_s: float | None = None
+    steps: int | None = None
+    weight_bits: int = 8
 
 
-def compare(left: str, right: str, a: Trains, b: Trains, names: tuple[str, ...], rounded: tuple[str, ...] = ()) -> Pair:
-    """Compare the named populations, in that order; those in ``rounded`` up to ``TOLERANCE``, all others exactly."""
-    compared = differing = 0
-    error = 0.0
-    steps = max(a[name].shape[1] for name in names)
-    firsts: list[tuple[tuple[int, int, int], Difference]] = []
-    for rank, name in enumerate(names):
-        x, y = a[name], b[name].reshape(a[name].shape)
-        wrong = x != y
-        if name in rounded:
-            size = max(float(abs(x).max()), 1e-300)
-            error = max(error, float(abs(x - y).max()))
-            wrong &= ~(abs(x - y) <= TOLERANCE * size)  # also where one of them is NaN
-        compared += x.size
-        differing += int(wrong.sum())
-        if wrong.any():
-            sample, step, *neuron = (int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
-            place = (sample, step, *neuron)
-            step += steps - x.shape[1]  # a train of one step is what is read at the end
-            first = Difference(sample, step, name, tuple(neuron), float(x[place]), float(y[place]))
-            firsts.append(((sample, step, rank), first))
-    first = min(firsts, key=lambda item: item[0])[1] if firsts else None
-    samples = len(a[names[0]])
-    return Pair(left, right, samples, len(names), compared, differing, error, first)
+def open_file(path: Path, settings: Settings) -> tuple[Subject, Inputs]:
+    """The network of a ``.pt`` or ``.nir`` file in every form that it has, and its samples."""
+    read: dict[str, Any] = {"dt_s": settings.dt_s, "steps": settings.steps, "weight_bits": settings.weight_bits}
+    model = None
+    if path.suffix in (".pt", ".pth"):
+        from snnergy.deploy.export_model import graph_of
+
+        model, graph = graph_of(path)
+        job = from_graph(path, graph, **read)
+    else:
+        job = prepare(path, **read)
+    inputs = load_inputs(job, settings.spec, max(settings.samples, settings.lava_samples), settings.seed)
+    return replace(_subject(job, settings.runtime), model=model), inputs
+
+
+def open_either(path: Path | None, case: Path | None, settings: Settings) -> tuple[Subject, Inputs, Settings]:
+    """The network of a file, or a saved case with, where no pair is named, the pair that it was saved for."""
+    if (path is None) == (case is None):
+        raise BadInput("name a .pt or .nir file, or --case and a saved one")
+    if path is not None:
+        return *open_file(path, settings), settings
+    assert case is not None
+    from snnergy.deploy.shrink import subject_of
+    from snnergy.testing import cases
+
+    saved = cases.load(case)
+    if not settings.pairs and "pair" in saved.about:
+        settings = replace(settings, pairs=(str(saved.about["pair"]),))
+    subject, inputs = subject_of(saved)
+    return replace(subject, runtime=settings.runtime), replace(inputs, spec=str(case)), settings
+
+
+def choose(subject: Subject, settings: Settings, say: Say) -> list[tuple[str, str]]:
+    """The pairs to compare; ``say`` gets a line for each usual one that torch, not installed here, leaves out.
+
+    Raises BadInput or MissingPart for a pair that was asked for, or that Lava is missing for, and cannot run.
+    """
+    chosen: list[tuple[str, str]] = []
+    for pair in map(forms.of_name, settings.pairs) if settings.pairs else PAIRS:
+        if "lava" in pair and not settings.lava_samples and not settings.pairs:
+            continue
+        if not settings.pairs:
+            if any(getattr(subject, FORMS[form].needs) is None for form in pair):
+                continue
+            if any(FORMS[form].part == "torch" for form in pair) and find_spec("torch") is None:
+                say(f"left out {':'.join(pair)}: torch is not installed (snnergy doctor)")
+                continue
+        for form in pair:
+            forms.check(form, subject)
+        chosen.append(pair)
+    return chosen
+
+
+def verify(
+    subject: Subject,
+    inputs: Inputs,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    at_least: float = 0.0,
+    explained: bool = True,
+    progress: Progress | None = None,
+) -> list[Pair]:
+    """Compare these pairs on all samples: chunk by chunk, every form once a chunk; each first difference explained."""
+    order, output = subject.order, subject.output
+    tallies = [Tally(left, right, order, forms.demand(left, right), output) for left, right in pairs]
+    size = chunk_samples(subject)
+    for start in range(0, len(inputs), size):
+        part = {name: x[start : start + size] for name, x in inputs.real.items()}
+        if progress:
+            subject = replace(subject, progress=lambda done, _, start=start: progress(start + done, len(inputs)))
+        trains = {form: FORMS[form].run(subject, part) for form in dict.fromkeys(f for pair in pairs for f in pair)}
+        for tally in tallies:
+            tally.add(trains[tally.left], trains[tally.right])
+        if progress:
+            progress(min(start + size, len(inputs)), len(inputs))
+    extreme = _extreme_weights(subject.quant) if subject.quant else {}
+    found: list[Pair] = []
+    for tally in tallies:
+        pair = tally.pair(inputs.label, reason=forms.reason(tally.left, tally.right), at_least=at_least)
+        if any(FORMS[form].needs == "quant" for form in (pair.left, pair.right)):
+            rows = (replace(row, extreme_weights=extreme.get(row.population)) for row in pair.rows)
+            pair = replace(pair, rows=tuple(rows))
+        if pair.first is not None and explained and (subject.net or subject.quant):
+            alone = {name: x[pair.first.sample : pair.first.sample + 1] for name, x in inputs.real.items()}
+            pair = replace(pair, explanation=explain(subject, pair.left, pair.right, pair.first, alone))
+        found.append(pair)
+    return found
+
+
+def verify_file(
+    path: Path, settings: Settings = Settings(), *, progress: Progress | None = None, say: Say = lambda _: None
+) -> Iterator[Pair]:
+    """Every pair that is asked for, or that the file allows; those with Lava last, on fewer samples."""
+    subject, inputs = open_file(path, settings)
+    yield from walk(subject, inputs, settings, progress=progress, say=say)
+
+
+def walk(
+    subject: Subject, inputs: Inputs, settings: Settings, *, progress: Progress | None, say: Say
+) -> Iterator[Pair]:
+    """``verify_file`` for a network that is in memory already."""
+    chosen = choose(subject, settings, say)
+    for here, samples in ((False, settings.samples), (True, settings.lava_samples)):
+        pairs = [pair for pair in chosen if ("lava" in pair) is here]
+        if pairs:
+            yield from verify(subject, inputs.first(samples), pairs, at_least=settings.at_least, progress=progress)
+
+
+def chunk_samples(subject: Subject) -> int:
+    """How many samples are compared at a time."""
+    known = subject.net or subject.quant
+    if known is None:
+        return 32
+    neurons = sum(prod(n.shape) for n in (*known.sources, *known.populations))
+    return max(1, min(64, CHUNK_BYTES // (NEURON_STEP_BYTES * subject.steps * neurons)))
 
 
 def torch_pair(model: nn.Module, graph: nir.NIRGraph, real: dict[str, NDArray[Any]], steps: int, dt_s: float) -> Pair:
     """The torch module == its NIR graph, both in float64: every neuron's spikes, and the logits at the end."""
-    from snnergy.export import from_torch
-
-    read = [source for source, target in graph.edges if isinstance(graph.nodes[target], nir.Output)]
-    spikes, logits = from_torch.record(model, real)
-    trains = nir_sim.run(graph, real, steps, dt_s)
-    ends = dict.fromkeys(read, logits[:, None])
-    together = {**trains, **{name: trains[name][:, -1:] for name in read}}
-    return compare("torch", "NIR", {**spikes, **ends}, together, (*spikes, *ends), tuple(ends))
+    return verify(Subject(steps, dt_s, model, graph), Inputs("", real, None, ""), [("torch", "nir")])[0]
 
 
 def net_pair(job: Job, inputs: Inputs) -> Pair:
     """The NIR graph == the lowered Net, both in float64, every population at every step."""
-    names = tuple(p.name for p in job.net.populations)
-    readouts = tuple(p.name for p in job.net.populations if not p.spiking)
-    graph = nir_sim.run(job.graph, inputs.real, job.steps, job.net.dt_s)
-    return compare("NIR", "Net", graph, net_sim.run(job.net, inputs.real, job.steps), names, readouts)
+    return verify(_subject(job), inputs, [("nir", "net")])[0]
 
 
-def lava_pair(
-    job: Job, inputs: Inputs, *, runtime: Runtime = "in-process", progress: Callable[[int, int], None] | None = None
-) -> Pair:
-    """QuantNet on the native engine == QuantNet on Lava's fixed-point models, every spike and every readout."""
-    from snnergy.deploy import lava_backend
-
-    record = tuple(p.name for p in job.quant.populations if p.spiking)
-    encoded = job.quant.encode(inputs.real)
-    native = engine.run(job.quant, encoded, record=record)
-    lava = lava_backend.run(job.quant, encoded, job.schedule, record=record, runtime=runtime, progress=progress)
-    shapes = {p.name: p.shape for p in job.quant.populations}
-
-    def trains(run: Run) -> Trains:
-        spikes = {n: run.recorded[n].reshape(len(inputs), job.steps, *shapes[n]) for n in record}
-        return spikes | {n: run.outputs[n].reshape(len(inputs), 1, *shapes[n]) for n in job.quant.outputs}
-
-    order = tuple(n for n in shapes if n in record or n in job.quant.outputs)
-    pair = compare("native", "Lava", trains(native), trains(lava), order)
-    same = all(
-        np.array_equal(native.activity.spikes[n], lava.activity.spikes[n])
-        and np.array_equal(native.activity.active[n], lava.activity.active[n])
-        for n in shapes
-    )
-    if pair.equal and not same:
-        raise NotEqual("native and Lava sent the same spikes but counted their activity differently; this is a bug")
-    return pair
+def lava_pair(job: Job, inputs: Inputs, *, runtime: Runtime = "in-process", progress: Progress | None = None) -> Pair:
+    """QuantNet on the native engine == on Lava's fixed-point models: every spike, state and counter."""
+    return verify(_subject(job, runtime), inputs, [("native", "lava")], progress=progress)[0]
 
 
-def accuracy(outputs: NDArray[Any], label: NDArray[np.int64]) -> float:
-    """Share of samples whose largest output is their label; a tie goes to the lower class."""
-    return float((outputs.argmax(1) == label).mean())
+def _subject(job: Job, runtime: Runtime = "in-process") -> Subject:
+    return Subject(job.steps, job.net.dt_s, None, job.graph, job.net, job.quant, runtime)
 
 
 def float_accuracy(job: Job, inputs: Inputs, chunk: int = 125) -> float | None:
@@ -172,36 +213,11 @@ def float_accuracy(job: Job, inputs: Inputs, chunk: int = 125) -> float | None:
         return accuracy(np.concatenate(list(pool.map(outputs, range(0, len(inputs), chunk)))), inputs.label)
 
 
-def verify_file(
-    path: Path,
-    samples: int,
-    lava_samples: int,
-    runtime: Runtime = "in-process",
-    *,
-    spec: str | None = None,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-    **settings: Any,
-) -> Iterator[Pair]:
-    """Every pair that a ``.pt`` or ``.nir`` file allows, one after the other; Lava's only where it is installed.
-
-    settings: ``dt_s``, ``steps``, ``weight_bits`` of ``job.prepare``
-    """
-    from snnergy.deploy import lava_compat
-
-    if lava_samples:
-        lava_compat.activate()
-    model = None
-    if path.suffix in (".pt", ".pth"):
-        from snnergy.deploy.export_model import graph_of
-
-        model, graph = graph_of(path)
-        job = from_graph(path, graph, **settings)
-    else:
-        job = prepare(path, **settings)
-    inputs = load_inputs(job, spec, max(samples, lava_samples), seed)
-    if model is not None:
-        yield torch_pair(model, job.graph, inputs.first(samples).real, job.steps, job.net.dt_s)
-    yield net_pair(job, inputs.first(samples))
-    if lava_samples:
-        yield lava_pair(job, inputs.first(lava_samples), runtime=runtime, progress=progress)
+def _extreme_weights(quant: QuantNet) -> dict[str, float]:
+    """Share of every population's incoming weights that are the largest or smallest of their bits."""
+    limit = 1 << (quant.weight_bits - 1)
+    shares: dict[str, float] = {}
+    for name, edges in incoming(quant.projections).items():
+        w = np.concatenate([weights(e.map).ravel() for e in edges]).astype(np.int64)
+        shares[name] = float(((w <= 1 - limit) | (w == limit - 1)).mean()) if w.size else 0.0
+    return shares

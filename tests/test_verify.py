@@ -1,4 +1,5 @@
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import pytest
 import torch
 from builders import DT_S, SMALL, chain, graph, lif, samples, spiking_model
 
-from snnergy.deploy import verify
+from snnergy.deploy import forms, verify, verify_table
+from snnergy.deploy.compare import Pair
 from snnergy.deploy.job import Inputs, Job, from_graph
-from snnergy.deploy.verify import Difference, Pair, accuracy, compare, float_accuracy, net_pair, torch_pair
+from snnergy.deploy.verify import Settings, float_accuracy, net_pair, torch_pair
+from snnergy.errors import BadInput, MissingPart
 from snnergy.export import net_sim, nir_sim
 from snnergy.export.from_torch import record, to_nir
 from snnergy.export.maps import with_weights
@@ -53,11 +56,11 @@ def test_equal_forms_differ_nowhere(job: Job) -> None:
     real = samples(3, SMALL.image_size)
     for pair in (torch_pair(spiking_model(), job.graph, real, STEPS, DT_S), net_pair(job, inputs(real))):
         assert pair.equal and (pair.differing, pair.first) == (0, None) and pair.output_error < 1e-12
-        assert pair.samples == 3 and pair.populations == len(job.net.populations)
+        assert pair.samples == 3 and len(pair.rows) == len(job.net.populations)
     neurons = sum(p.bias.size for p in job.net.populations)
     assert pair.compared == 3 * STEPS * neurons
     assert str(pair) == (
-        f"NIR == Net: 0 of {pair.compared} neuron-steps differ (3 samples, {pair.populations} populations)"
+        f"NIR == Net: 0 of {pair.compared} neuron-steps differ (3 samples, {len(pair.rows)} populations)"
     )
 
 
@@ -110,45 +113,6 @@ def test_a_changed_readout_is_named_at_the_last_step(job: Job) -> None:
     assert pair.differing == 2 and abs(pair.output_error - 0.25) < 1e-12
 
 
-def trains(**values: Any) -> dict[str, Any]:
-    return {name: np.asarray(v, np.float64) for name, v in values.items()}
-
-
-def test_the_first_difference_is_by_sample_then_step_then_rank() -> None:
-    a = trains(p=np.zeros((2, 3, 2)), q=np.zeros((2, 3, 2)))
-    b = copy.deepcopy(a)
-    b["q"][1, 0, 1] = b["p"][0, 2, 0] = b["q"][0, 1, 1] = b["q"][0, 1, 0] = b["p"][0, 1, 1] = 1
-    assert compare("l", "r", a, b, ("p", "q")).first == Difference(0, 1, "p", (1,), 0.0, 1.0)
-    assert compare("l", "r", a, b, ("q", "p")).first == Difference(0, 1, "q", (0,), 0.0, 1.0)
-    assert compare("l", "r", a, b, ("p", "q")).differing == 5
-
-
-def test_only_what_is_rounded_may_differ_by_rounding() -> None:
-    a, b = trains(r=[[[1.0, 2.0]]]), trains(r=[[[1.0, 2.0 + 1e-12]]])
-    assert not compare("l", "r", a, b, ("r",)).equal
-    assert compare("l", "r", a, b, ("r",), ("r",)).equal
-    assert not compare("l", "r", a, trains(r=[[[1.0, 2.0 + 1e-6]]]), ("r",), ("r",)).equal
-
-
-def test_a_readout_that_is_not_a_number_is_not_equal() -> None:
-    pair = compare("l", "r", trains(r=[[[1.0]]]), trains(r=[[[np.nan]]]), ("r",), ("r",))
-    assert not pair.equal and pair.differing == 1
-
-
-def test_a_difference_prints_where_it_is() -> None:
-    text = str(Difference(3, 1, "conv", (0, 2, 5), 1.0, 0.0))
-    assert text == "sample 3, step 1, population 'conv', neuron [0, 2, 5]: 1 against 0"
-
-
-def test_a_pair_goes_to_json() -> None:
-    plain = compare("l", "r", trains(p=[[[0.0]]]), trains(p=[[[1.0]]]), ("p",)).to_dict()
-    assert plain["equal"] is False and plain["first"]["population"] == "p" and plain["first"]["neuron"] == (0,)
-
-
-def test_accuracy_gives_a_tie_to_the_lower_class() -> None:
-    assert accuracy(np.array([[1, 1], [0, 2], [5, 1]]), np.array([0, 1, 1])) == 2 / 3
-
-
 def test_the_accuracy_of_a_readout_is_that_of_the_model(job: Job) -> None:
     real = samples(6, SMALL.image_size)
     logits = record(spiking_model(), real)[1]
@@ -192,7 +156,7 @@ def test_lava_pair_notices_counters_that_disagree(job: Job, monkeypatch: pytest.
     class Twin:
         @staticmethod
         def run(quant: Any, encoded: Any, _schedule: Any, **settings: Any) -> Any:
-            found = engine.run(quant, encoded, record=settings["record"])
+            found = engine.run(quant, encoded, record=settings["record"], states=settings["states"])
             found.activity.active["n1"][0, 0] += wrong
             return found
 
@@ -219,4 +183,170 @@ def test_branches_and_two_outputs_are_compared_too() -> None:
     job = from_graph(Path("x.nir"), graph(nodes, *edges), steps=6)
     assert set(job.quant.outputs) == {"a", "c"}
     pair = net_pair(job, inputs({"in": np.random.default_rng(0).random((5, 2)) * 3}))
-    assert pair.equal and pair.populations == 3
+    assert pair.equal and len(pair.rows) == 3
+
+
+def subject(job: Job) -> forms.Subject:
+    return forms.Subject(job.steps, DT_S, spiking_model(), job.graph, job.net, job.quant)
+
+
+def everything(job: Job, count: int = 3) -> dict[str, Pair]:
+    label = np.arange(count) % SMALL.classes
+    pairs = verify.verify(subject(job), inputs(samples(count, SMALL.image_size), label), forms.PAIRS[:-1])
+    return {pair.name: pair for pair in pairs}
+
+
+def test_every_form_is_compared_with_the_one_before_it(job: Job) -> None:
+    found = everything(job)
+    assert {name for name, pair in found.items() if pair.demand == "exact"} == {
+        "torch:nir",
+        "nir:net",
+        "quant-torch:native",
+    }
+    assert all(pair.equal for pair in found.values() if pair.demand == "exact")
+    rounded = found["net:native"]
+    assert rounded.demand == "agreement" and rounded.ok and 0.5 < rounded.agreement < 1
+    assert rounded.reason == "weights, inputs, decays and thresholds are rounded to the chip's integers"
+    assert rounded.accuracy is not None and rounded.output_error is not None and rounded.output_error > 0
+
+
+def test_the_readout_of_the_chip_is_compared_in_real_units() -> None:
+    rng = np.random.default_rng(0)
+    nodes = chain((5,), nir.Linear(rng.normal(size=(3, 5))), nir.LI(np.full(3, 4 * DT_S), np.full(3, 2.0), np.zeros(3)))
+    job = from_graph(Path("x.nir"), nodes, steps=6)
+    real = {"in": rng.random((8, 5))}
+    trace = forms.FORMS["net"].run(verify._subject(job), real).membranes["n1"]
+    [pair] = verify.verify(verify._subject(job), inputs(real), [("net", "native")])
+    assert pair.output_error is not None and 0 < pair.output_error < 0.02 * np.ptp(trace)
+
+
+def test_rates_are_counted_from_the_trains(job: Job) -> None:
+    real = samples(3, SMALL.image_size)
+    train = forms.FORMS["native"].run(subject(job), real).spikes
+    rows = {row.population: row for row in everything(job)["quant-torch:native"].rows}
+    for name, x in train.items():
+        assert rows[name].left_rate == rows[name].right_rate == pytest.approx(x.mean())
+        assert rows[name].neurons == x[0, 0].size
+    assert rows["readout"].left_rate is None
+
+
+def test_weights_at_the_ends_of_their_range_are_counted() -> None:
+    nodes = chain((4,), nir.Linear(np.array([[1.0, -1.0, 0.1, 0.2]])), lif((1,)))
+    job = from_graph(Path("x.nir"), nodes, steps=2)
+    net = job.quant
+    full = replace(net.projections[0], map=with_weights(net.projections[0].map, lambda w: w * 0 + [127, -128, -127, 0]))
+    changed = replace(job, quant=replace(net, projections=(full,)))
+    real = inputs({"in": np.ones((1, 4))})
+    found = verify.verify(verify._subject(changed), real, [("quant-torch", "native")])
+    assert [row.extreme_weights for row in found[0].rows] == [0.75]
+    assert [row.extreme_weights for row in net_pair(job, real).rows] == [None]
+
+
+def test_the_chunks_are_not_seen_in_the_result(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = everything(job, 5)
+    monkeypatch.setattr(verify, "CHUNK_BYTES", 1)
+    assert verify.chunk_samples(subject(job)) == 1
+    assert everything(job, 5) == whole
+
+
+def test_progress_is_told_in_samples(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "CHUNK_BYTES", 1)
+    told: list[tuple[int, int]] = []
+    real = inputs(samples(3, SMALL.image_size))
+    verify.verify(subject(job), real, [("nir", "net")], progress=lambda done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_single_stream_leaves_the_other_input_unused(tmp_path: Path) -> None:
+    from snnergy import checkpoint
+
+    checkpoint.save(tmp_path / "m.pt", spiking_model(modalities="audio"))
+    np.savez(tmp_path / "x.npz", audio=samples(2, SMALL.image_size)["audio"])
+    chosen = Settings(samples=2, lava_samples=0, spec=str(tmp_path / "x.npz"))
+    pairs = list(verify.verify_file(tmp_path / "m.pt", chosen))
+    assert pairs[0].name == "torch:nir" and all(pair.ok for pair in pairs)
+
+
+def test_the_pairs_asked_for_are_compared_and_no_others(job: Job) -> None:
+    chosen = Settings(pairs=("net:quant-torch", "torch:net"), lava_samples=0)
+    real = inputs(samples(2, SMALL.image_size))
+    pairs = list(verify.walk(subject(job), real, chosen, progress=None, say=pytest.fail))
+    assert [(pair.name, pair.demand) for pair in pairs] == [("net:quant-torch", "agreement"), ("torch:net", "exact")]
+    assert pairs[1].equal
+
+
+@pytest.mark.parametrize("name", ["nir", "nir:nir", "nir:chip", ":", "a:b:c"])
+def test_a_pair_that_is_none_is_refused_with_the_forms_there_are(name: str) -> None:
+    with pytest.raises(BadInput) as error:
+        forms.of_name(name)
+    listed = "torch, nir, net, quant-torch, quant-float, native, lava"
+    assert str(error.value) == f"no pair '{name}'; a pair is two of {listed}, as in nir:net"
+
+
+def test_without_torch_its_pairs_are_left_out_with_a_line_each(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "find_spec", lambda _: None)
+    monkeypatch.setattr(forms, "find_spec", lambda _: None)
+    said: list[str] = []
+    chosen = verify.choose(replace(subject(job), model=None), Settings(lava_samples=0), said.append)
+    assert chosen == [("nir", "net"), ("net", "native")]
+    assert said == [
+        f"left out {name}: torch is not installed (snnergy doctor)"
+        for name in ("quant-float:native", "quant-torch:native")
+    ]
+    with pytest.raises(MissingPart) as error:
+        verify.choose(subject(job), Settings(pairs=("quant-torch:native",)), said.append)
+    assert str(error.value) == "'quant-torch' cannot run: torch is not installed (snnergy doctor)"
+
+
+def test_a_form_that_the_file_does_not_have_is_refused(job: Job) -> None:
+    with pytest.raises(BadInput) as error:
+        verify.choose(replace(subject(job), model=None), Settings(pairs=("torch:nir",)), pytest.fail)
+    assert str(error.value) == "the file has no form 'torch'"
+
+
+def test_without_lava_the_answer_is_not_yes(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms.lava_compat, "installed", lambda: None)
+    with pytest.raises(MissingPart):
+        verify.choose(subject(job), Settings(lava_samples=1), pytest.fail)
+    assert ("native", "lava") not in verify.choose(subject(job), Settings(lava_samples=0), pytest.fail)
+
+
+def test_a_file_or_a_case_is_needed_and_not_both() -> None:
+    for path, case in ((None, None), (Path("a.nir"), Path("b.npz"))):
+        with pytest.raises(BadInput) as error:
+            verify.open_either(path, case, Settings())
+        assert str(error.value) == "name a .pt or .nir file, or --case and a saved one"
+
+
+def test_the_table_has_a_row_a_population_and_a_column_a_pair_that_differs(job: Job) -> None:
+    pairs = list(everything(job).values())
+    table = verify_table.table(pairs)
+    assert table.row_count == len(job.net.populations)
+    titles = [str(column.header) for column in table.columns]
+    differing = [pair.name.replace(":", ":\n") for pair in pairs if pair.differing]
+    assert titles == [
+        *("population", "neurons", *differing, "float\nrate", "integer\nrate", "at 24\nbits", "at ends of\nweights")
+    ]
+    assert verify_table.table([]).row_count == 0
+    exact = verify_table.table([pair for pair in pairs if pair.name == "nir:net"])
+    assert [str(column.header) for column in exact.columns] == ["population", "neurons", "float\nrate"]
+
+
+def test_the_document_is_the_same_every_time(job: Job) -> None:
+    texts = set()
+    for _ in range(2):
+        found = inputs(samples(3, SMALL.image_size))
+        document = verify_table.document(found, list(everything(job).values()), ["left out x"])
+        texts.add(json.dumps(document, allow_nan=False))
+    assert len(texts) == 1
+    plain = json.loads(texts.pop())
+    assert plain["equal"] is plain["ok"] is True and plain["left_out"] == ["left out x"]
+    assert plain["inputs"]["samples"] == 3
+
+
+def test_a_pair_that_fails_is_explained_in_the_text_and_others_where_asked(job: Job) -> None:
+    pair = everything(job)["net:native"]
+    assert verify_table.text(pair, explained=False) == str(pair)
+    assert verify_table.text(pair, explained=True) == f"{pair}\n{pair.explanation}"
+    failed = replace(pair, at_least=1.0)
+    assert verify_table.text(failed, explained=False) == f"{failed}\n{pair.explanation}"
