@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 FOLDERS := snnergy export deploy hardware_profiles
 
-.PHONY: setup demo test slow lint types docs wheel bench clean
+.PHONY: setup demo test slow lint types docs wheel bench coverage mutants fuzz kills hostile clean
 
 setup: $(READY)
 
@@ -45,6 +45,21 @@ wheel: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/noise.py
+
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py
+
+kills: $(READY)
+	$(BIN)/python benchmarks/kills.py
+
+hostile: $(READY)
+	$(BIN)/python -W ignore benchmarks/hostile.py
+
+coverage: $(READY)
+	$(BIN)/python benchmarks/covered.py
+
+mutants: $(READY)
+	$(BIN)/python benchmarks/mutation.py
 
 clean:
 	rm -rf .venv build dist runs *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from snnergy.deploy import targets
+from snnergy.deploy import legality, targets
 from snnergy.deploy.fit import LIMITS, FitReport, check
 from snnergy.deploy.job import prepare
 from snnergy.deploy.place import place
@@ -48,9 +48,11 @@ def check_model(path: Path, target: str, chips: int | None, **settings: Any) -> 
     job = prepare(path, **settings)
     report = check(job.quant, profile, job.schedule, chips)
     try:
-        return Checked(target, report, place(job.quant, job.schedule, profile, chips), None)
+        placement = place(job.quant, job.schedule, profile, chips)
     except DoesNotFit as no:
         return Checked(target, report, None, str(no))
+    legality.enforce(job.quant, job.schedule, profile, placement)
+    return Checked(target, report, placement, None)
 
 
 def text(checked: Checked) -> RenderableType:

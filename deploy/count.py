@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from snnergy.deploy.activity import Activity
+from snnergy.deploy.activity import verify as verify_activity
 from snnergy.deploy.fanout import destinations, table
 from snnergy.deploy.mesh import ENTRY
 from snnergy.deploy.placement import Placement
@@ -80,8 +81,8 @@ def count(activity: Activity, placement: Placement, net: QuantNet, schedule: Sch
     and receiving population, projection and core) where they arrive. Routing is x first, then y; chips sit in a row;
     inputs enter at router ENTRY of chip 0 (assumed), and are counted on the core that receives them.
     """
+    verify_activity(net, activity)
     steps = net.steps
-    assert activity.steps == steps, "the activity is of another network"
     cells: list[Cell] = []
     at: dict[str, list[int]] = {p.name: [] for p in net.populations}
     slices: dict[str, list[I64]] = {p.name: [] for p in net.populations}
@@ -117,7 +118,7 @@ def count(activity: Activity, placement: Placement, net: QuantNet, schedule: Sch
             if not p.memoryless:
                 by["resets"][i, schedule.depth[p.name] % steps] = neurons.size * activity.samples
     links, link_names = _send(net, activity, schedule, placement, profile, cells, at, slices, sent, by)
-    return Counts(
+    counts = Counts(
         nodes=tuple(node.name for node in (*net.sources, *net.populations)),
         cells=tuple(cells),
         by=by,
@@ -130,6 +131,33 @@ def count(activity: Activity, placement: Placement, net: QuantNet, schedule: Sch
         input_bytes=sum(int(activity.spikes[s.name].sum()) * -(-s.bits // 8) for s in net.sources),
         depth=max(schedule.depth[name] for name in net.outputs),
     )
+    verify(counts)
+    return counts
+
+
+def verify(counts: Counts) -> None:
+    """Raise AssertionError unless the counters could be of a chip: whole, not negative, and consistent.
+
+    A neuron is updated once a step and sample and spikes at most as often; a list holds at least one synapse; a spike
+    that stays on its chip crosses none; no link carries more than was sent.
+    """
+    shape = (len(counts.cells), counts.steps)
+    assert set(counts.by) == set(COUNTERS), "counters are missing"
+    for name, values in counts.by.items():
+        assert values.shape == shape and values.dtype == np.int64, f"{name} is {values.dtype}{values.shape}"
+        assert not values.size or values.min() >= 0, f"{name} is negative"
+    by, neurons = counts.by, np.array([c.neurons for c in counts.cells], np.int64).reshape(-1, 1)
+    seen = neurons * counts.samples
+    assert (by["updates_active"] + by["updates_idle"] == seen).all(), "a neuron is not updated once a step"
+    assert (by["spikes"] <= seen).all(), "a neuron spikes more than once a step"
+    assert ((by["resets"] == 0) | (by["resets"] == seen)).all(), "some neurons of a population are reset"
+    assert (by["lists"] <= by["synops"]).all(), "a list holds no synapse"
+    assert (by["hops_ew"] + by["hops_ns"] >= by["interchip"]).all(), "a chip is crossed without a hop"
+    assert counts.chips > 1 or not by["interchip"].any(), "one chip sends to another"
+    assert counts.links.shape == (counts.steps,) and len(counts.link_names) == counts.steps, "links"
+    assert ((counts.links >= 0) & (counts.links <= by["messages"].sum(axis=0))).all(), "a link carries what none sent"
+    for cell in counts.cells:
+        assert 0 <= cell.core < counts.cores and cell.node in counts.nodes, f"no core {cell.core} or node {cell.node}"
 
 
 def _send(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snnergy.deploy import engine as native
-from snnergy.deploy import lava_backend, lava_compat, loihi2_hardware, report
+from snnergy.deploy import lava_backend, lava_compat, legality, loihi2_hardware, report
 from snnergy.deploy.doctor import packages
 from snnergy.deploy.energy import price
 from snnergy.deploy.job import Inputs, Job, load_inputs, prepare
@@ -67,6 +67,7 @@ def deploy(
         inputs = load_inputs(job, spec, samples or (LAVA_SAMPLES if engine == "lava" else None), seed)
     with clock("place"):
         placement = place(job.quant, job.schedule, profile, chips)
+        legality.enforce(job.quant, job.schedule, profile, placement)
     with clock("run"):
         encoded = job.quant.encode(inputs.real)
         if engine == "lava":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from snnergy.deploy.activity import Activity
 from snnergy.deploy.count import Counts, count
@@ -174,7 +174,7 @@ def cost(
         for name, text in _UNPRICED.items()
         if getattr(profile.energy_pj, name) is None and (name != "interchip" or counts.chips > 1)
     )
-    return EnergyReport(
+    report = EnergyReport(
         profile=profile,
         counts=counts,
         placement=placement,
@@ -193,10 +193,40 @@ def cost(
         tornado=_tornado(counts, profile, total.nominal),
         unpriced=unpriced + _NEVER_PRICED,
     )
+    verify(report)
+    return report
 
 
-def _ends(quantity: Quantity) -> tuple[float, float, float]:
-    return quantity.low, quantity.value, quantity.high
+def verify(report: EnergyReport) -> None:
+    """Raise AssertionError unless the books balance.
+
+    Every number is finite, not negative and inside its interval; cores, layers and operations each add up to the
+    dynamic energy, which with static and host energy is the total; each constant alone moves the total around nominal.
+    """
+    counts, energy = report.counts, report.energy_pj
+    assert energy.shape == (len(counts.cells), len(OPS), 3), f"energy of {energy.shape}"
+    assert np.isfinite(energy).all() and (energy >= 0).all(), "an energy is negative or not finite"
+    assert (np.diff(energy, axis=2) >= 0).all(), "an energy is outside its interval"
+    for name in ("dynamic_pj", "static_pj", "host_pj", "total_pj", "step_ns", "latency_ns", "period_ns", "edp_js"):
+        value: Interval = getattr(report, name)
+        assert 0 <= value.low <= value.nominal <= value.high < np.inf, f"{name} is {value}"
+    dynamic = _ends(report.dynamic_pj)
+    assert _same(report.per_core().sum(axis=(0, 1)), dynamic), "cores do not add up"
+    assert _same(sum(report.per_layer().values(), np.zeros((len(OPS), 3))).sum(axis=0), dynamic), "layers do not add up"
+    assert report.total_pj == report.dynamic_pj + report.static_pj + report.host_pj, "the total is not the sum"
+    assert _same(_ends(report.step_ns * float(counts.steps)), _ends(report.period_ns)), "steps do not fill the period"
+    assert len(report.binding) == counts.steps and report.bound_by in report.binding, "no step is bound"
+    nominal = report.total_pj.nominal
+    for d in report.tornado:
+        assert d.low <= nominal * (1 + 1e-9) and d.high >= nominal * (1 - 1e-9), f"{d.constant} moves past nominal"
+
+
+def _same(a: ArrayLike, b: ArrayLike) -> bool:
+    return bool(np.allclose(a, b, rtol=1e-12, atol=0))
+
+
+def _ends(number: Quantity | Interval) -> tuple[float, float, float]:
+    return number.low, number.nominal if isinstance(number, Interval) else number.value, number.high
 
 
 def _steps(counts: Counts, profile: Profile, placement: Placement | None) -> tuple[F64, tuple[str, ...]]:

@@ -61,7 +61,7 @@ def export_model(path: Path, output: Path, samples: int) -> Exported:
     """
     model, graph = graph_of(path)
     with replacing(output) as part:
-        nir_file.write(graph, part)
+        part.write_bytes(nir_file.to_bytes(graph))
         nir.read(part, type_check=True)
         back = nir_file.read(part)
         about = nir_file.provenance(back)

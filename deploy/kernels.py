@@ -19,7 +19,10 @@ WRAP = 1 << 23
 
 
 def _compiled(function: Callable[..., None]) -> Any:
-    return njit(nogil=True, cache=True, boundscheck=False)(function)
+    try:
+        return njit(nogil=True, cache=True, boundscheck=False)(function)
+    except RuntimeError:  # neither this folder nor the user's can be written: compiled anew by every process
+        return njit(nogil=True, boundscheck=False)(function)
 
 
 def _dense(x: Any, weight: Any, exponent: int, current: Any) -> None:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, prod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from snnergy.deploy.fanout import destinations, fan_in
 from snnergy.deploy.fit import ADVICE, LIMITS, FitReport, FitRow, check, limit, slots, synapse_bytes
 from snnergy.deploy.mesh import routers, seat
-from snnergy.deploy.placement import Core, Placement, Slice
+from snnergy.deploy.placement import Core, Placement, Slice, verify
 from snnergy.deploy.schedule import Schedule
 from snnergy.errors import DoesNotFit
-from snnergy.export.net import incoming, order
-from snnergy.export.quantnet import QuantNet, QuantPopulation
+from snnergy.export.net import components, incoming, order
+from snnergy.export.quantnet import QuantNet, QuantPopulation, QuantProjection
 from snnergy.hardware_profiles import Profile
 
 __all__ = ["FitReport", "FitRow", "check", "place"]
@@ -66,31 +65,72 @@ def place(net: QuantNet, schedule: Schedule, profile: Profile, chips: int | None
     """Every neuron on one core, no limit exceeded, on as few chips as the cores allow (at most ``chips``).
 
     Populations are cut and packed from the outputs back to the inputs, because the output axons of a neuron are the
-    distinct cores that it sends to. A population is cut into the fewest equal tiles that fit: rows, then columns, and
-    channels only where one pixel of all channels is too much. A tile goes to the first core that has room for it.
+    distinct cores that it sends to; for a loop some are set aside, and all is packed again while they are too few. A
+    population is cut into the fewest equal tiles that fit: rows, then columns, and channels only where one pixel of all
+    channels is too much. A tile goes to the first core that has room for it.
 
     Raises DoesNotFit, naming the layer, the limit and what to do.
     """
     most = chips or profile.chip.chips_max.whole
     _refuse_walls(check(net, profile, schedule, most), profile)
     have = {name: bound for name in LIMITS if (bound := limit(profile.core, name)) is not None}
+    ordered = _outputs_first(net)
+    rank = {p.name: k for k, p in enumerate(ordered)}
+    late = [e for e in net.projections if rank[e.target] >= rank.get(e.source, rank[e.target] + 1)]
+    spread = {e.target: 1 for e in late}
+    while True:
+        filling, cores, tightest = _pack(net, ordered, schedule, profile, have, late, spread)
+        grown = {name: max(n, len(cores[name])) for name, n in spread.items()}
+        if grown == spread:
+            break
+        spread = grown
+    per_chip = profile.chip.cores.whole
+    if len(filling) > most * per_chip:
+        raise DoesNotFit(_too_many(cores, tightest, len(filling), most, profile))
+    placement = _seat(net, profile, filling[::-1], max(1, ceil(len(filling) / per_chip)))
+    verify(net, placement, profile)
+    return placement
+
+
+def _outputs_first(net: QuantNet) -> tuple[QuantPopulation, ...]:
+    """The populations so that each comes after all that it feeds, loops apart; in a loop, after those of its step."""
+    part = {p.name: k for k, ps in enumerate(components(net.populations, net.projections)) for p in ps}
+    edges = (e if part.get(e.source) == part[e.target] else replace(e, delay=0) for e in net.projections)
+    return order(net.populations, tuple(edges))[::-1]
+
+
+def _pack(
+    net: QuantNet,
+    ordered: tuple[QuantPopulation, ...],
+    schedule: Schedule,
+    profile: Profile,
+    have: dict[str, int],
+    late: list[QuantProjection],
+    spread: dict[str, int],
+) -> tuple[list[_Filling], dict[str, list[int]], dict[str, str]]:
+    """Cut and pack in this order: the filled cores, the cores of every population, and what it is shortest of.
+
+    late: projections of loops, to populations that are packed no earlier; spread: population -> the number of cores
+    that is set aside output axons for, in the place of those that are not known yet
+    """
     tightest: dict[str, str] = {}
     filling: list[_Filling] = []
-    slices: dict[str, list[I64]] = {}
-    cores: dict[str, list[int]] = {}
-    for p in reversed(order(net.populations, net.projections)):
-        sent = destinations(net, p.name, prod(p.shape), slices, cores, len(filling))
-        tiles = _cut(p, _measure(p, net, schedule, profile, sent), have, profile)
+    slices: dict[str, list[I64]] = {p.name: [] for p in ordered}
+    cores: dict[str, list[int]] = {p.name: [] for p in ordered}
+    for p in ordered:
+        fan_out = np.diff(destinations(net, p.name, prod(p.shape), slices, cores, len(filling)).indptr)
+        for e in late:
+            if e.source == p.name:
+                reached = fan_in(e.map, np.arange(prod(e.map.output_shape)))
+                fan_out[reached.sources] += np.minimum(reached.synapses, spread[e.target])
+        tiles = _cut(p, _measure(p, net, schedule, profile, fan_out), have, profile)
         tightest[p.name] = max(have, key=lambda name: max(t.usage[name] for t in tiles) / have[name])
         for tile in tiles:
             index, usage = _first_with_room(filling, tile, have)
             filling[index].add(tile, usage)
-            slices.setdefault(p.name, []).append(tile.slice.neurons)
-            cores.setdefault(p.name, []).append(index)
-    per_chip = profile.chip.cores.whole
-    if len(filling) > most * per_chip:
-        raise DoesNotFit(_too_many(cores, tightest, len(filling), most, profile))
-    return _seat(net, profile, filling[::-1], max(1, ceil(len(filling) / per_chip)))
+            slices[p.name].append(tile.slice.neurons)
+            cores[p.name].append(index)
+    return filling, cores, tightest
 
 
 def _first_with_room(filling: list[_Filling], tile: _Tile, have: dict[str, int]) -> tuple[int, dict[str, int]]:
@@ -103,11 +143,10 @@ def _first_with_room(filling: list[_Filling], tile: _Tile, have: dict[str, int])
 
 
 def _measure(
-    p: QuantPopulation, net: QuantNet, schedule: Schedule, profile: Profile, sent: csr_array
+    p: QuantPopulation, net: QuantNet, schedule: Schedule, profile: Profile, fan_out: NDArray[Any]
 ) -> Callable[[I64], _Tile]:
-    """A function from neurons of ``p`` to the tile they make; sent: [n, cores], the cores each neuron sends to."""
+    """A function from neurons of ``p`` to the tile they make; fan_out: [n], how many cores each neuron sends to."""
     feeds = incoming(net.projections).get(p.name, [])
-    fan_out = np.diff(sent.indptr)
 
     def measure(neurons: I64) -> _Tile:
         axons: dict[str, I64] = {}
@@ -194,17 +233,20 @@ def _seat(net: QuantNet, profile: Profile, filling: list[_Filling], chips: int) 
             slices[s.population].append(s.neurons)
             cores[s.population].append(index)
     traffic, entering = np.zeros((len(filling), len(filling))), np.zeros(len(filling))
+    axons = [0] * len(filling)  # to all cores, those set aside for loops replaced by those there are
     for node in (*net.sources, *net.populations):
         sent = destinations(net, node.name, prod(node.shape), slices, cores, len(filling))
         for neurons, index in zip(slices.get(node.name, []), cores.get(node.name, []), strict=True):
-            traffic[index] += sent[neurons].sum(axis=0)
+            to = sent[neurons].sum(axis=0)
+            traffic[index] += to
+            axons[index] += int(to.sum())
         if node.name not in slices:
             entering += sent.sum(axis=0)
     numbers = seat(traffic, entering, chip_of, profile.chip)
     spots = routers(profile.chip)[numbers]
     placed = [
-        Core(int(chip), int(number), int(x), int(y), tuple(core.slices), core.usage)
-        for core, chip, number, (x, y) in zip(filling, chip_of, numbers, spots, strict=True)
+        Core(int(chip), int(number), int(x), int(y), tuple(core.slices), {**core.usage, "out_axons": out})
+        for core, chip, number, (x, y), out in zip(filling, chip_of, numbers, spots, axons, strict=True)
     ]
     return Placement(profile.name, chips, tuple(placed))
 

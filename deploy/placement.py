@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
+
+from snnergy.export.quantnet import QuantNet
+from snnergy.hardware_profiles import Profile
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,3 +39,29 @@ class Placement:
     profile: str
     chips: int
     cores: tuple[Core, ...]
+
+
+def verify(net: QuantNet, placement: Placement, profile: Profile) -> None:
+    """Raise AssertionError unless every neuron sits once, every core exists once and no usage passes its limit.
+
+    The usage is taken at its word here; ``legality`` recounts it from the synapses.
+    """
+    held = {p.name: np.zeros(prod(p.shape), np.int64) for p in net.populations}
+    for core in placement.cores:
+        assert core.slices, f"chip {core.chip} core {core.core} is empty"
+        for s in core.slices:
+            assert s.neurons.size and (np.diff(s.neurons) > 0).all(), f"a slice of {s.population} is not ascending"
+            assert s.neurons[0] >= 0 and s.neurons[-1] < held[s.population].size, f"{s.population} has no such neuron"
+            held[s.population][s.neurons] += 1
+        for name, used in core.usage.items():
+            most = getattr(profile.core, name)
+            assert most is None or used <= most.whole, f"chip {core.chip} core {core.core} holds {used} {name}"
+    for name, times in held.items():
+        assert (times == 1).all(), f"{name} has a neuron on {times[times != 1][0]} cores"
+    numbers = {(c.chip, c.core) for c in placement.cores}
+    assert len(numbers) == len(placement.cores), "two cores share a number"
+    for c in placement.cores:
+        assert 0 <= c.chip < placement.chips and 0 <= c.core < profile.chip.cores.whole, (
+            f"no chip {c.chip} core {c.core}"
+        )
+        assert 0 <= c.x < profile.chip.mesh_width.whole and 0 <= c.y < profile.chip.mesh_height.whole, f"({c.x}, {c.y})"

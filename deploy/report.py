@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import floor, log10
@@ -18,10 +17,9 @@ from rich.text import Text
 
 from snnergy import __version__
 from snnergy.deploy.energy import OPS, STATEMENT, EnergyReport, Interval
-from snnergy.errors import BadInput
+from snnergy.deploy.report_file import SCHEMA
 from snnergy.hardware_profiles import Profile, Quantity
 
-SCHEMA = "snnergy.report/1"
 OP_LABELS = {
     "synops": "synaptic operations",
     "updates": "neuron updates",
@@ -62,7 +60,10 @@ class RunFacts:
 
 
 def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
-    """Everything the report says, as JSON types; energies in pJ and times in ns, per inference."""
+    """Everything the report says, as JSON types; energies in pJ and times in ns, per inference.
+
+    What differs when the same command runs again stands under ``run`` and nowhere else.
+    """
     counts, profile = report.counts, report.profile
     seconds = report.period_ns.nominal * 1e-9
     return {
@@ -114,23 +115,11 @@ def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
             "inputs_sha256": facts.inputs_sha256,
             "seed": facts.seed,
             "packages": dict(facts.packages),
-            "seconds": dict(facts.seconds),
         },
         "lossy": list(facts.lossy),
         "unpriced": list(report.unpriced),
+        "run": {"seconds": dict(facts.seconds)},
     }
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A document written earlier. Raises BadInput where the file is not one."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path.name}: cannot be read as JSON: {error}") from None
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        got = data.get("schema") if isinstance(data, dict) else None
-        raise BadInput(f"{path.name}: schema is {got!r}, must be '{SCHEMA}'")
-    return data
 
 
 def _interval(value: Interval, unit: str) -> dict[str, Any]:
@@ -245,7 +234,7 @@ def text(doc: Mapping[str, Any], rows: int = 12) -> RenderableType:
         "cross-check": doc["cross_check"] or "not run",
     }
     for name, value in lines.items():
-        head.add_row(name, value)
+        head.add_row(name, Text(value))
     cores = sorted(doc["cores"], key=lambda row: -row["energy_pj"]["total"])
     rest = len(cores) - rows
     parts: list[RenderableType] = [
@@ -258,6 +247,7 @@ def text(doc: Mapping[str, Any], rows: int = 12) -> RenderableType:
     ]
     if rest > 0:
         parts.append(Text(f"... {rest:,} more"))
+    parts.append(Text("\nnot exact: " + "; ".join(doc["lossy"]) if doc["lossy"] else ""))
     parts.append(Text("\nnot priced: " + "; ".join(doc["unpriced"])))
     return Group(*parts)
 

@@ -29,7 +29,9 @@ TARGETS: dict[str, Target] = {
 
 
 def find(name: str) -> Target:
-    """The target of that name. Raises BadInput, naming the nearest, where there is none."""
+    """The target of that name, or the chip of a ``.toml`` profile, simulated. Raises BadInput, naming the nearest."""
     if name in TARGETS:
         return TARGETS[name]
+    if name.endswith(".toml"):
+        return Target(name, name, False, "a chip of your own, simulated exactly on this machine")
     raise BadInput(f"no target '{name}'{did_you_mean(name, TARGETS)}")

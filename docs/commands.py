@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from snnergy.cli import cli
+from snnergy.files import write_text
 
 PAGE = Path(__file__).with_name("commands.md")
 
@@ -25,7 +26,7 @@ def page() -> str:
 
 def main() -> None:
     if "--check" not in sys.argv[1:]:
-        PAGE.write_text(page(), encoding="utf-8")
+        write_text(PAGE, page())
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
         sys.exit(f"error: {PAGE.name} is out of date\nhelp: python docs/commands.py")
 

@@ -1,4 +1,4 @@
-"""Small networks in every form, and slow references, for the tests of the export floor and the native engine."""
+"""Small networks in every form, for the tests of the export floor and the native engine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from scipy.sparse import csr_array
 
 from snnergy import data
 from snnergy.config import ModelConfig, preset
-from snnergy.deploy.activity import Activity, Run
 from snnergy.export.maps import Conv, Dense, Map, Sparse
 from snnergy.export.quantnet import THRESHOLD_LIMIT, QuantNet, QuantPopulation, QuantProjection, QuantSource, verify
+from snnergy.testing import strategies
 
 __all__ = ["lively", "preset", "spiking_model"]
 DT_S = 1e-4
@@ -103,85 +103,9 @@ def threshold(shape: Any, value: Any) -> nir.Threshold:
     return nir.Threshold(np.broadcast_to(np.asarray(value, np.float64), shape).copy())
 
 
-@st.composite
-def nir_graphs(draw: st.DrawFn) -> tuple[nir.NIRGraph, dict[str, Any]]:
-    """A random feed-forward graph with branches and joins, one or two inputs, and samples for it."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    nodes: dict[str, nir.NIRNode] = {}
-    edges: list[tuple[str, str]] = []
-    shapes: dict[str, tuple[int, ...]] = {}
-    inputs: dict[str, Any] = {}
-    image = tuple(int(n) for n in rng.integers((1, 3, 3), (4, 7, 7)))
-    for k in range(draw(st.integers(1, 2))):
-        name, shape = f"in{k}", image if draw(st.booleans()) or k == 0 else (int(rng.integers(1, 6)),)
-        nodes[name], shapes[name] = nir.Input({"input": np.array(shape)}), shape
-        inputs[name] = rng.random((2, *shape))
-
-    def join(name: str, node: nir.NIRNode, shape: tuple[int, ...], feeds: list[str]) -> None:
-        nodes[name], shapes[name] = node, shape
-        edges.extend((feed, name) for feed in feeds)
-
-    def feeds_of(name: str) -> list[str]:
-        same = [n for n, s in shapes.items() if s == shapes[name] and n != name]
-        extra = [str(n) for n in rng.permutation(same)[: draw(st.integers(0, 2))]] if same else []
-        return [name, *extra]
-
-    for k in range(draw(st.integers(2, 8))):
-        name = f"n{k}"
-        first = draw(st.sampled_from(sorted(shapes)))
-        feeds, shape = feeds_of(first), shapes[first]
-        kinds = ["lif", "if", "threshold", "scale"]
-        kinds += ["conv", "sum", "avg", "flatten"] if len(shape) == 3 else ["affine", "linear"]
-        kind = draw(st.sampled_from(kinds))
-        if kind in ("lif", "if", "threshold"):
-            join(name, _neuron(kind, shape, rng), shape, feeds)
-        elif kind == "scale":
-            join(name, nir.Scale(rng.normal(size=shape)), shape, feeds)
-        elif kind == "flatten":
-            start = int(rng.integers(0, 3))
-            flat = (*shape[:start], prod(shape[start:]))
-            join(name, nir.Flatten({"input": np.array(shape)}, start, -1), flat, feeds)
-        elif kind in ("affine", "linear"):
-            out = int(rng.integers(1, 5))
-            weight = rng.normal(size=(out, *shape)) if len(shape) == 1 else None
-            if weight is None:
-                continue
-            node = nir.Affine(weight, rng.normal(size=out)) if kind == "affine" else nir.Linear(weight)
-            join(name, node, (out,), feeds)
-        else:
-            c, h, w = shape
-            size = (int(rng.integers(1, min(h, 3) + 1)), int(rng.integers(1, min(w, 3) + 1)))
-            stride, padding = tuple(rng.integers(1, 3, 2).tolist()), tuple(rng.integers(0, 2, 2).tolist())
-            if kind == "conv":
-                groups = c if draw(st.booleans()) else 1
-                out = groups * int(rng.integers(1, 3))
-                weight = rng.normal(size=(out, c // groups, *size))
-                node = nir.Conv2d((h, w), weight, stride, padding, 1, groups, rng.normal(size=out))
-            else:
-                out = c
-                pool = nir.SumPool2d if kind == "sum" else nir.AvgPool2d
-                node = pool(np.array(size), np.array(stride), np.array(padding))
-            h, w = ((n + 2 * p - k) // s + 1 for n, p, k, s in zip((h, w), padding, size, stride, strict=True))
-            join(name, node, (out, h, w), feeds)
-    last = list(shapes)[-1]
-    join("spikes", _neuron("lif", shapes[last], rng), shapes[last], feeds_of(last))
-    full = np.ones(shapes["spikes"])
-    readout = nir.I(full * rng.uniform(0.5, 2)) if rng.random() < 0.5 else nir.LI(full * 3 * DT_S, full * 2, full * 0.1)
-    join("readout", readout, shapes["spikes"], ["spikes"])
-    for name in ("spikes", "readout"):
-        nodes[f"out_{name}"] = nir.Output({"output": np.array(shapes[name])})
-        edges.append((name, f"out_{name}"))
-    return graph(nodes, *edges), inputs
-
-
-def _neuron(kind: str, shape: Any, rng: np.random.Generator) -> nir.NIRNode:
-    level = rng.uniform(0.05, 1.0, shape)
-    if kind == "threshold":
-        return nir.Threshold(level)
-    if kind == "if":
-        return nir.IF(r=rng.uniform(0.5, 2, shape), v_threshold=level, v_reset=level * 0)
-    tau = rng.uniform(1.0, 8.0, shape) * DT_S
-    return lif(shape, tau, rng.uniform(0.5, 2, shape), level, rng.normal(0, 0.2, shape))
+def nir_graphs() -> st.SearchStrategy[tuple[nir.NIRGraph, dict[str, Any]]]:
+    """Any graph that lowers, in steps of ``DT_S``, and samples for it."""
+    return strategies.nir_graphs(exact=False).map(lambda sample: (sample.graph, sample.inputs))
 
 
 # integer networks
@@ -277,38 +201,3 @@ def _random_map(rng: np.random.Generator, before: Any, after: Any) -> Map:
     if rng.random() < 0.5:
         return dense
     return Sparse(csr_array(dense.weight * (rng.random(dense.weight.shape) < 0.3)), before, after)
-
-
-def slow_run(net: QuantNet, inputs: Mapping[str, Any]) -> Run:
-    """The equations of quantnet.py one sample, one step and one population at a time, in Python's own order."""
-    count = len(next(iter(inputs.values())))
-    size = {n.name: prod(n.shape) for n in (*net.sources, *net.populations)}
-    matrix = {id(e): e.map.matrix().toarray().astype(np.int64) for e in net.projections}
-    trains = {name: np.zeros((count, net.steps, n), np.int64) for name, n in size.items()}
-    active = {p.name: np.zeros((net.steps, size[p.name]), np.int64) for p in net.populations}
-    outputs = {name: np.zeros((count, size[name]), np.int64) for name in net.outputs}
-    for b in range(count):
-        v = {p.name: np.zeros(size[p.name], np.int64) for p in net.populations}
-        for t in range(net.steps):
-            for s in net.sources:
-                x = np.asarray(inputs[s.name][b])
-                trains[s.name][b, t] = (x if x.shape == s.shape else x[t]).ravel()
-            for p in net.populations:
-                a = np.zeros(size[p.name], np.int64)
-                for e in net.projections:
-                    if e.target == p.name:
-                        total = matrix[id(e)] @ trains[e.source][b, t]
-                        a += total * 2**e.exponent if e.exponent >= 0 else total // 2**-e.exponent
-                u, bias = a * 64, p.bias_mantissa * 2**p.bias_exponent
-                kept = v[p.name] * (4096 - p.decay)
-                now = np.sign(kept) * (abs(kept) // 4096) + u + bias
-                fires = (now > p.threshold * 64) & p.spiking
-                v[p.name] = np.where(fires, 0, now)
-                trains[p.name][b, t] = fires
-                active[p.name][t] += (u != 0) | (bias != 0)
-        for name in net.outputs:
-            spiking = next(p.spiking for p in net.populations if p.name == name)
-            outputs[name][b] = trains[name][b].sum(0) if spiking else v[name]
-    spikes = {name: (x != 0).sum(0) for name, x in trains.items()}
-    recorded = {p.name: trains[p.name].astype(np.uint8) for p in net.populations}
-    return Run(outputs, Activity(count, net.steps, spikes, active), recorded)

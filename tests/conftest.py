@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile(
     "default", deadline=None, derandomize=True, max_examples=25, suppress_health_check=SLOW_IS_FINE
 )
 settings.register_profile("fuzz", deadline=None, max_examples=2000, suppress_health_check=SLOW_IS_FINE)
+# a mutant need only be noticed: the first example that fails is enough
+settings.register_profile(
+    "mutants", settings.get_profile("default"), phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False
+)
 settings.load_profile("default")
 
 

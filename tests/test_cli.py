@@ -122,8 +122,9 @@ def test_deploy_on_lava_gives_the_same_counters_as_native(run, model):
 def test_verify_proves_every_pair_and_exits_0(run, model):
     code, out, err = run("verify", model, "--samples", 2, "--lava-samples", 1)
     assert (code, err) == (0, "")
-    assert [line.split(":")[0] for line in lines(out)] == ["torch == NIR", "NIR == Net", "native == Lava"]
-    assert all(" 0 of " in line for line in lines(out))
+    exact = ["torch == NIR", "NIR == Net", "quant-torch == native", "native == Lava"]
+    assert [line.split(":")[0] for line in lines(out) if " == " in line] == exact
+    assert all(" 0 of " in line for line in lines(out) if " == " in line)
 
 
 def test_verify_finds_a_changed_graph_and_exits_1(run, model, monkeypatch):
@@ -143,9 +144,74 @@ def test_verify_finds_a_changed_graph_and_exits_1(run, model, monkeypatch):
     assert "first at sample 0, step 0, population 'stages_1_audio_mlp_up', neuron [" in first
 
 
+def test_verify_prints_the_populations_and_their_rates(run, model):
+    code, out, _ = run("verify", model, "--samples", 2, "--lava-samples", 0)
+    assert code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in lines(out) if line.startswith(" ")}
+    assert rows["readout"][0] == "10" and rows["stages_0_audio_embed_spike1"][0] == "4,096"
+    assert all(cell.endswith("%") for cell in rows["stages_0_audio_embed_spike1"][1:])
+
+
+def test_verify_in_json_is_one_document_and_the_same_every_time(run, model):
+    command = ("verify", model, "--samples", 2, "--lava-samples", 0, "--json")
+    code, out, err = run(*command)
+    assert (code, err) == (0, "") and run(*command)[1] == out
+    document = json.loads(out)
+    assert document["equal"] is document["ok"] is True
+    agreement = {(p["left"], p["right"]): p["agreement"] for p in document["pairs"]}
+    assert agreement.pop(("net", "native")) < 1 and agreement.pop(("quant-float", "native")) < 1
+    assert agreement == {("torch", "nir"): 1.0, ("nir", "net"): 1.0, ("quant-torch", "native"): 1.0}
+
+
+def test_verify_asks_for_agreement_only_where_told_to_and_explains_what_falls_short(run, model):
+    command = ("verify", model.with_suffix(".nir"), "--samples", 2, "--lava-samples", 0, "--pair", "net:native")
+    code, out, _ = run(*command)
+    assert code == 0 and "net and native first differ at sample 0, step " in out
+    code, out, _ = run(*command, "--min-agreement", 1)
+    assert code == 1 and "%, below 100.0000%" in lines(out)[0]
+
+
+def test_verify_shrinks_a_difference_to_a_case_that_it_replays(run, model, monkeypatch):
+    from snnergy.deploy import engine
+
+    honest = engine.run
+
+    def wrong(net, inputs, **settings):
+        """A membrane of exactly the threshold fires."""
+        from dataclasses import replace
+
+        low = tuple(replace(p, threshold=(p.threshold - 1).clip(0)) for p in net.populations)
+        return honest(replace(net, populations=low), inputs, **settings)
+
+    command = (
+        "verify",
+        model,
+        "--samples",
+        1,
+        "--lava-samples",
+        0,
+        "--pair",
+        "quant-torch:native",
+        "--shrink",
+        "x.npz",
+    )
+    with monkeypatch.context() as broken:
+        broken.setattr(engine, "run", wrong)
+        code, out, err = run(*command)
+        assert code == 1 and "the difference is in the neuron itself: native did not do what its step says" in out
+        assert lines(err)[-1].startswith("wrote x.npz: 1 populations, ")
+        assert lines(err)[-1].endswith("replay it: snnergy verify --case x.npz")
+        assert run("verify", "--case", "x.npz")[0] == 1
+    code, out, _ = run("verify", "--case", "x.npz")
+    assert code == 0 and lines(out)[0].startswith("quant-torch == native: 0 of ")
+    assert run(*command)[2] == "nothing to shrink: no pair that has to be exact differs\n"
+
+
 @pytest.mark.parametrize(
     ("args", "code", "error"),
     [
+        (["verify"], 2, "name a .pt or .nir file, or --case and a saved one"),
+        (["verify", "--case", "none.npz"], 2, "cannot read none.npz: No such file or directory"),
         (["deploy", "none.nir"], 2, "no file none.nir"),
         (["deploy"], 2, "no file model.nir"),
         (["verify", "none.pt"], 2, "no file none.pt"),
@@ -218,7 +284,7 @@ def test_a_failed_export_leaves_no_file(run, model, tmp_path, monkeypatch):
     def unequal(*args):
         from dataclasses import replace
 
-        from snnergy.deploy.verify import Difference
+        from snnergy.deploy.compare import Difference
 
         return replace(honest(*args), differing=1, first=Difference(0, 0, "x", (0,), 0.0, 1.0))
 

@@ -10,7 +10,7 @@ from builders import SMALL, spiking_model
 from snnergy import __version__, checkpoint
 from snnergy.deploy import export_model as module
 from snnergy.deploy.export_model import export_model, graph_of
-from snnergy.deploy.verify import verify_file
+from snnergy.deploy.verify import Settings, verify_file
 from snnergy.errors import NotEqual
 from snnergy.export import nir_file
 
@@ -79,9 +79,10 @@ def test_verify_file_compares_every_form_the_file_allows(saved: Path, suffix: st
         export_model(saved, path, 1)
     real = {name: np.random.default_rng(0).random((4, 1, 16, 16)) for name in ("audio", "video")}
     np.savez(saved.with_name("x.npz"), **real)
-    pairs = list(verify_file(path, 4, 0, spec=str(saved.with_name("x.npz"))))
-    assert [(p.left, p.right) for p in pairs] == ([("torch", "NIR")] if suffix == "pt" else []) + [("NIR", "Net")]
-    assert all(p.equal and p.samples == 4 for p in pairs)
+    pairs = list(verify_file(path, Settings(samples=4, lava_samples=0, spec=str(saved.with_name("x.npz")))))
+    names = ["nir:net", "net:native", "quant-float:native", "quant-torch:native"]
+    assert [p.name for p in pairs] == (["torch:nir"] if suffix == "pt" else []) + names
+    assert all(p.ok and p.samples == 4 for p in pairs)
 
 
 def test_the_file_passes_nirs_own_checks(saved: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_rate_is_a_number_from_0_to_1(job: Job, rate: str) -> None:
 
 def test_inputs_of_a_npz(job: Job, tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((4, 2)).astype(np.float32)
-    np.savez(tmp_path / "x.npz", **{"in": x, "label": np.arange(4, dtype=np.uint8), "extra": np.ones(3)})
+    np.savez(tmp_path / "x.npz", **{"in": x, "label": np.arange(4, dtype=np.uint8) % 3, "extra": np.ones(3)})
     found = load_inputs(job, str(tmp_path / "x.npz"), 3)
     assert found.label is not None and found.label.dtype == np.int64 and found.label.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(found.real["in"], x[:3].astype(np.float64))
@@ -118,10 +118,10 @@ GOOD = np.full((4, 2), 0.5)
         ({"in": GOOD - 1}, "FILE: 'in' spans -0.5 .. -0.5; the network's input holds 0 .. 1"),
         ({"in": GOOD, "label": np.arange(3)}, "FILE: 'label' is int64 [3]; whole numbers [4] are needed"),
         ({"in": GOOD, "label": GOOD[:, 0]}, "FILE: 'label' is float64 [4]; whole numbers [4] are needed"),
-        ({"in": np.array(["a"])},
-         "FILE is not a .npz of plain arrays: could not convert string to float: np.str_('a')"),
-        ({"in": np.array([None])},
-         "FILE is not a .npz of plain arrays: Object arrays cannot be loaded when allow_pickle=False"),
+        ({"in": GOOD, "label": np.arange(4)}, "FILE: 'label' spans 0 .. 3; the network has classes 0 .. 2"),
+        ({"in": GOOD, "label": np.arange(4) - 2}, "FILE: 'label' spans -2 .. 1; the network has classes 0 .. 2"),
+        ({"in": np.array(["a"])}, "FILE: 'in' holds <U1; numbers and booleans are allowed"),
+        ({"in": np.array([None])}, "FILE: 'in' holds object; numbers and booleans are allowed"),
     ],
 )  # fmt: skip
 def test_a_wrong_npz_is_one_line(job: Job, tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
@@ -147,11 +147,12 @@ def test_files_that_are_no_npz_are_one_line(job: Job, tmp_path: Path) -> None:
         assert said(load_inputs, job, str(path), None)[0].startswith(f"{path} is not a .npz of plain arrays: ")
 
 
-def test_a_zip_bomb_is_not_unpacked(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snnergy.deploy.job.MAX_INPUT_BYTES", 1 << 20)
+def test_a_zip_bomb_is_not_unpacked(job: Job, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("in.npy", bytes(2 << 20))
-    assert said(load_inputs, job, str(tmp_path / "x.npz"), None)[0] == f"{tmp_path / 'x.npz'} declares more than 0 GiB"
+        archive.writestr("in.npy", bytes(70 << 20))
+    message, advice = said(load_inputs, job, str(tmp_path / "x.npz"), None)
+    assert message.startswith(f"{tmp_path / 'x.npz'} declares 70 MiB of contents and stores ")
+    assert advice == "if you trust it, pass --max-size 1"
 
 
 def test_an_array_that_declares_more_than_it_holds_is_one_line(job: Job, tmp_path: Path) -> None:
@@ -160,7 +161,22 @@ def test_an_array_that_declares_more_than_it_holds_is_one_line(job: Job, tmp_pat
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("in.npy", header.getvalue())
     found = said(load_inputs, job, str(tmp_path / "x.npz"), None)[0]
-    assert found.startswith(f"{tmp_path / 'x.npz'} is not a .npz of plain arrays: ")
+    assert found == f"{tmp_path / 'x.npz'}: 'in' declares {1 << 44} bytes of numbers and holds 0"
+
+
+def test_columns_first_and_big_endian_arrays_are_read(job: Job, tmp_path: Path) -> None:
+    x = np.asfortranarray(np.random.default_rng(0).random((4, 2)), dtype=">f8")
+    np.savez(tmp_path / "x.npz", **{"in": x})
+    np.testing.assert_array_equal(load_inputs(job, str(tmp_path / "x.npz"), None).real["in"], x)
+
+
+def test_a_file_does_not_choose_what_else_is_read(path: Path) -> None:
+    graph = nir_file.read(path)
+    nir_file.describe(graph, nir_file.Provenance(dt_s=DT_S, steps=5, input="/home/you/x.npz"))
+    nir_file.write(graph, path)
+    assert said(load_inputs, prepare(path), None, None) == (
+        f"{path} records a file of another machine as its input", "pass --input",
+    )  # fmt: skip
 
 
 # data sets

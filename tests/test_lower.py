@@ -51,18 +51,13 @@ def assert_equal(nir_graph: nir.NIRGraph, inputs: dict[str, Any], steps: int = 6
 # the meaning is kept
 
 
-@settings(max_examples=150)
-@given(nir_graphs())
-def test_the_net_is_the_graph_spike_for_spike(drawn: tuple[nir.NIRGraph, dict[str, Any]]) -> None:
-    assert_equal(*drawn)
-
-
 @settings(max_examples=40)
 @given(nir_graphs())
 def test_without_passes_the_net_is_the_graph_too(drawn: tuple[nir.NIRGraph, dict[str, Any]]) -> None:
     nir_graph, inputs = drawn
     left, right = nir_sim.run(nir_graph, inputs, 4, DT_S), net_sim.run(from_nir(nir_graph, DT_S), inputs, 4)
-    np.testing.assert_array_equal(left["spikes"].reshape(right["spikes"].shape), right["spikes"])
+    for name, x in left.items():
+        np.testing.assert_allclose(x.reshape(right[name].shape), right[name], rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 @settings(max_examples=40)
@@ -464,8 +459,8 @@ def test_what_no_net_can_say_is_one_line(nir_graph: nir.NIRGraph, kind: type[Snn
 def test_an_unknown_node_lists_what_is_lowered() -> None:
     with pytest.raises(UnsupportedLayer) as error:
         lower(chain((2, 4), CONV1D, lif((1, 2))), DT_S)
-    names = "Affine, AvgPool2d, Conv2d, CubaLI, CubaLIF, Delay, Flatten, I, IF, LI, LIF, Linear, Scale, SumPool2d, Threshold"
-    assert error.value.help == f"it lowers {names}"
+    linear = "Affine, AvgPool2d, Conv2d, CubaLI, CubaLIF, Delay, Flatten, I, IF, LI, LIF, Linear"
+    assert error.value.help == f"it lowers {linear}, Scale, SumPool2d, Threshold"
 
 
 def test_projections_keep_the_maps_of_identity_edges() -> None:

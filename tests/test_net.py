@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import SMALL, spiking_model
+from scipy.sparse import csr_array
 
 from snnergy.errors import UnsupportedLayer
 from snnergy.export.from_torch import to_nir
 from snnergy.export.lower import lower
-from snnergy.export.maps import Dense
+from snnergy.export.maps import Dense, Sparse
 from snnergy.export.net import (
     Net,
     Population,
@@ -97,3 +98,9 @@ def test_verify_names_what_is_broken(broken: Net, message: str) -> None:
     with pytest.raises(AssertionError) as error:
         verify(broken)
     assert str(error.value).split("\n")[0] == message
+
+
+def test_a_projection_without_a_synapse_prints() -> None:
+    nothing = Projection("x", "a", Sparse(csr_array((2, 1)), (1,), (2,)))
+    net = Net((Source("x", (1,)),), (pop("a"),), (nothing,), ("a",), 1e-4)
+    assert "    <- x sparse 1->2 (0 synapses) w none" in dump(net).splitlines()

@@ -10,7 +10,7 @@ from builders import DT_S, chain, graph, lif, threshold
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snnergy.errors import UnsupportedLayer
+from snnergy.errors import BadInput, UnsupportedLayer
 from snnergy.export import nir_sim
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -84,5 +84,116 @@ def test_joins_are_sums_and_a_neuron_without_input_gets_none() -> None:
 
 def test_a_node_without_a_reference_is_refused() -> None:
     with pytest.raises(UnsupportedLayer) as error:
-        run(chain((1,), nir.Delay(np.ones(1))), [[0.0]])
-    assert str(error.value) == "no reference step for a Delay node"
+        run(chain((1,), nir.Conv1d(1, np.ones((1, 1, 1)), 1, 0, 1, 1, np.zeros(1))), [[0.0]])
+    assert str(error.value) == "no reference step for a Conv1d node"
+
+
+# currents
+
+
+def test_cuba_lif_steps_its_current_first_and_adds_the_new_one() -> None:
+    one = np.ones(1)
+    node = nir.CubaLIF(4 * DT_S * one, 2 * DT_S * one, 1.5 * one, 0.2 * one, 0.6 * one, 0 * one, 3.0 * one)
+    current = v = 0.0
+    expected: list[float] = []
+    for _ in range(12):
+        current += (3.0 * 0.4 - current) / 4
+        v += ((0.2 - v) + 1.5 * current) / 2
+        expected.append(float(v > 0.6))
+        v = 0.0 if v > 0.6 else v
+    assert run(chain((1,), node), [[0.4]], 12)["n0"].ravel().tolist() == expected
+    assert 0 < sum(expected) < 12
+
+
+def test_cuba_li_returns_its_membrane() -> None:
+    one = np.ones(1)
+    node = nir.CubaLI(2 * DT_S * one, DT_S * one, one, 0 * one, 2 * one)
+    assert run(chain((1,), node), [[1.0]], 3)["n0"].ravel().tolist() == [1.0, 1.5, 1.75]
+
+
+# time
+
+
+def readout(shape: tuple[int, ...] = (1,)) -> nir.Threshold:
+    return threshold(shape, 0.5)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 20])
+def test_a_delay_puts_out_nothing_and_then_what_was_sent(steps: int) -> None:
+    found = run(chain((1,), nir.Delay(np.full(1, steps * DT_S)), readout()), [[1.0]], 25)["n1"].ravel()
+    assert found.tolist() == [0.0] * steps + [1.0] * (25 - steps)
+
+
+def test_every_value_has_its_own_delay() -> None:
+    found = run(chain((3,), nir.Delay(np.array([2.0, 0.0, 1.0]) * DT_S), readout((3,))), [[1.0, 1.0, 1.0]], 3)["n1"]
+    assert found[0].tolist() == [[0, 1, 0], [0, 1, 1], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("seconds", [0.5 * DT_S, -DT_S])
+def test_a_delay_of_no_whole_step_is_refused(seconds: float) -> None:
+    with pytest.raises(BadInput) as error:
+        run(chain((1,), nir.Delay(np.full(1, seconds)), readout()), [[1.0]])
+    assert str(error.value) == f"node 'n0' delays by {seconds:g} s; whole steps of 0.0001 s are needed"
+
+
+def looped(*edges: tuple[str, str], **nodes: nir.NIRNode) -> nir.NIRGraph:
+    ends = {"in": nir.Input({"input": np.array([1])}), "out": nir.Output({"output": np.array([1])})}
+    return graph({"in": ends["in"], **nodes, "out": ends["out"]}, *edges)
+
+
+def count() -> nir.Threshold:
+    """Fires from an input of 1 on."""
+    return threshold((1,), 0.9)
+
+
+def test_a_neuron_hears_itself_one_step_later() -> None:
+    """+1 always, -1 after a spike: every other step."""
+    inhibit = nir.Linear(np.array([[-1.0]]))
+    net = looped(("in", "a"), ("a", "back"), ("back", "a"), ("a", "out"), a=count(), back=inhibit)
+    assert nir_sim.closing(net, DT_S)[0] == {("back", "a")}
+    assert run(net, [[1.0]], 5)["a"].ravel().tolist() == [1, 0, 1, 0, 1]
+
+
+def test_a_loop_through_a_delay_takes_what_the_delay_says() -> None:
+    back = nir.Linear(np.array([[-1.0]]))
+    edges = (("in", "a"), ("a", "wait"), ("wait", "back"), ("back", "a"), ("a", "out"))
+    net = looped(*edges, a=count(), wait=nir.Delay(np.full(1, 2 * DT_S)), back=back)
+    assert nir_sim.closing(net, DT_S)[0] == set()
+    assert run(net, [[1.0]], 8)["a"].ravel().tolist() == [1, 1, 0, 0, 1, 1, 0, 0]
+
+
+def test_a_delay_of_no_step_does_not_open_a_loop() -> None:
+    back = nir.Linear(np.array([[-1.0]]))
+    edges = (("in", "a"), ("a", "wait"), ("wait", "back"), ("back", "a"), ("a", "out"))
+    net = looped(*edges, a=count(), wait=nir.Delay(np.zeros(1)), back=back)
+    assert nir_sim.closing(net, DT_S)[0] == {("back", "a")}
+    assert run(net, [[1.0]], 4)["a"].ravel().tolist() == [1, 0, 1, 0]
+
+
+def test_the_files_order_says_which_edge_closes_a_loop() -> None:
+    nodes = {"a": count(), "b": count()}
+    ring = (("a", "b"), ("b", "a"))
+    assert nir_sim.closing(looped(("in", "a"), *ring, **nodes), DT_S)[0] == {("b", "a")}
+    assert nir_sim.closing(looped(("in", "b"), *ring, **nodes), DT_S)[0] == {("a", "b")}
+    assert nir_sim.closing(looped(*ring, **nodes), DT_S)[0] == {("b", "a")}, "the first node in the file is the root"
+    assert nir_sim.closing(looped(*ring, **dict(reversed(nodes.items()))), DT_S)[0] == {("a", "b")}
+
+
+def test_the_bias_in_a_loop_has_always_been_there() -> None:
+    """The edge that closes the loop carries the bias in the first step, before the neuron could fire."""
+    always = nir.Affine(np.array([[0.0]]), np.array([1.0]))
+    net = looped(("in", "a"), ("a", "back"), ("back", "a"), ("a", "out"), a=count(), back=always)
+    assert run(net, [[0.0]], 3)["a"].ravel().tolist() == [1, 1, 1]
+
+
+def test_the_bias_before_a_delay_has_always_been_there() -> None:
+    always = nir.Affine(np.array([[1.0]]), np.array([1.0]))
+    found = run(chain((1,), always, nir.Delay(np.full(1, 2 * DT_S)), nir.I(np.ones(1))), [[10.0]], 3)["n2"]
+    assert found.ravel().tolist() == [1, 2, 13]
+
+
+def test_a_loop_without_a_neuron_is_refused() -> None:
+    nodes = {"x": nir.Scale(np.ones(1)), "y": nir.Scale(np.ones(1)), "a": count()}
+    with pytest.raises(UnsupportedLayer) as error:
+        run(looped(("in", "x"), ("x", "y"), ("y", "x"), ("y", "a"), ("a", "out"), **nodes), [[1.0]])
+    assert str(error.value) == "the loop y -> x -> y has no neuron in it"

@@ -1,21 +1,23 @@
+import inspect
 from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 import pytest
-from builders import DT_S, SMALL, nir_graphs, samples, spiking_model
+from builders import DT_S, SMALL, nir_graphs, population, samples, spiking_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from snnergy.deploy import engine
 from snnergy.errors import BadInput, Overflow, UnsupportedLayer
+from snnergy.export import quantize as quantize_module
 from snnergy.export.from_torch import to_nir
 from snnergy.export.lower import lower
 from snnergy.export.maps import Conv, Dense, Map, Sparse, reach, synapses, weights
 from snnergy.export.net import Net, Population, Projection, Source
-from snnergy.export.quantize import layer_errors, quantize
+from snnergy.export.quantize import START_SCALE, LayerError, layer_errors, quantize
 from snnergy.export.quantnet import (
     BIAS_EXPONENT_LIMIT,
     BIAS_LIMIT,
@@ -23,6 +25,7 @@ from snnergy.export.quantnet import (
     THRESHOLD_LIMIT,
     QuantNet,
     QuantPopulation,
+    QuantSource,
 )
 
 
@@ -394,6 +397,8 @@ def test_an_accumulator_that_cannot_be_held_is_named() -> None:
         ({"input_bits": 0}, "input bits 0: 1 to 8 are possible"),
         ({"steps": 0}, "steps 0 and largest input 1: both must be > 0"),
         ({"input_max": 0.0}, "steps 4 and largest input 0: both must be > 0"),
+        ({"input_max": -1.0}, "steps 4 and largest input -1: both must be > 0"),
+        ({"input_max": np.inf}, "steps 4 and largest input inf: both must be > 0"),
     ],
 )
 def test_impossible_settings_are_one_line(settings: dict[str, Any], message: str) -> None:
@@ -453,3 +458,277 @@ def test_a_recurrent_network_says_what_a_chip_does_not_do_alone() -> None:
     loop = Projection("n", "n", Dense(np.full((1, 1), -0.5), (1,), (1,)), 1)
     line = "spikes still under way at the end of a sample are dropped; on a chip the host must clear them"
     assert line in quantize(replace(net, projections=(*net.projections, loop)), 4).lossy
+
+
+# the proof, at its edges
+
+
+def cell(
+    decay: int = 4096, threshold: int = THRESHOLD_LIMIT, bias: int = 0, current: int = 4096, spiking: bool = True
+) -> QuantPopulation:
+    return population(
+        "n", (1,), decay=decay, current_decay=current, threshold=threshold, bias_mantissa=bias, spiking=spiking
+    )
+
+
+def fits(p: QuantPopulation, low: int, high: int, steps: int) -> bool:
+    return quantize_module._fits(p, np.array([low]), np.array([high]), steps)
+
+
+def test_one_step_reaches_the_register_and_no_further() -> None:
+    for steps in (1, 5):
+        assert fits(cell(), -STATE_LIMIT, STATE_LIMIT, steps)
+        assert not fits(cell(), 0, STATE_LIMIT + 1, steps)
+        assert not fits(cell(), -STATE_LIMIT - 1, 0, steps)
+        assert fits(cell(bias=300), -STATE_LIMIT, STATE_LIMIT - 300, steps)
+        assert fits(cell(bias=-300), 300 - STATE_LIMIT, STATE_LIMIT, steps)
+        assert not fits(cell(bias=300), 0, STATE_LIMIT - 299, steps)
+        assert not fits(cell(bias=-300), -STATE_LIMIT + 299, 0, steps)
+
+
+def test_an_integrator_keeps_at_most_its_threshold_and_a_readout_everything() -> None:
+    integrator = cell(decay=0, threshold=1000)
+    assert fits(integrator, 0, STATE_LIMIT - 64_000, 99) and fits(integrator, 0, STATE_LIMIT, 1)
+    assert not fits(integrator, 0, STATE_LIMIT - 63_999, 200)
+    assert fits(integrator, 0, 64_000, 999)
+    down = STATE_LIMIT // 7
+    assert fits(integrator, -down, 0, 7) and not fits(integrator, -down - 1, 0, 7)
+    readout = cell(decay=0, threshold=700, spiking=False)
+    assert fits(readout, 0, 6_400, 7) and not fits(readout, 0, 6_400, 8) and not fits(readout, 0, 6_401, 7)
+    assert fits(cell(threshold=700, spiking=False), 0, 44_800, 3)
+    assert not fits(cell(threshold=700, spiking=False), 0, 44_801, 1)
+
+
+@given(
+    st.integers(0, 4096), st.integers(1, 4096), st.integers(0, 1500), st.integers(-4000, 4000), st.booleans(),
+    st.integers(-(2**22), 0), st.integers(0, 2**22), st.integers(1, 30),
+)  # fmt: skip
+def test_the_proof_follows_the_worst_neuron_step_by_step(
+    decay: int, current: int, threshold: int, bias: int, spiking: bool, low: int, high: int, steps: int
+) -> None:
+    """The greatest and the least that current and membrane reach, each decay rounded outward, in plain integers."""
+    if not spiking:
+        threshold = THRESHOLD_LIMIT
+    most = least = top = bottom = 0
+    inside = True
+    for _ in range(steps):
+        most = high - (-max(most, 0) * (4096 - current)) // 4096
+        least = low + (min(least, 0) * (4096 - current)) // 4096
+        rest = max(min(top, threshold * 64) if spiking else top, 0)
+        top = most + bias - (-rest * (4096 - decay)) // 4096
+        bottom = least + bias + (min(bottom, 0) * (4096 - decay)) // 4096
+        held = STATE_LIMIT if spiking else threshold * 64
+        inside &= max(most, -least, -bottom) <= STATE_LIMIT and top <= held
+    assert fits(cell(decay, threshold, bias, current, spiking), low, high, steps) == inside
+
+
+def test_a_current_that_remembers_everything_grows_step_by_step() -> None:
+    slow = cell(current=1)
+    assert fits(slow, 0, 100_000, 80) and not fits(slow, 0, 100_000, 90)
+    assert fits(slow, -100_000, 0, 80) and not fits(slow, -100_000, 0, 90)
+    for sign in (1, -1):  # the current leaves its register in the second step, the bias keeps the membrane inside
+        low, high = sorted((0, sign * STATE_LIMIT))
+        pulled = cell(current=4095, bias=-4000 * sign)
+        assert fits(pulled, low, high, 1) and not fits(pulled, low, high, 2)
+
+
+def test_a_gate_gets_the_shorter_decay_exactly_where_nothing_is_left() -> None:
+    def short(p: QuantPopulation, low: int, high: int) -> int:
+        return int(quantize_module._with_short_decay(p, np.array([low]), np.array([high])).decay[0])
+
+    assert short(cell(), -4095, 4095) == 4095
+    assert short(cell(), -4095, 4096) == 4096 and short(cell(), -4096, 4095) == 4096
+    assert short(cell(threshold=63), 0, 9999) == 4095 and short(cell(threshold=64), 0, 9999) == 4096
+    assert short(cell(bias=95), 0, 4000) == 4095 and short(cell(bias=96), 0, 4000) == 4096
+    assert short(cell(bias=-95), -4000, 0) == 4095 and short(cell(bias=-96), -4000, 0) == 4096
+    assert short(cell(spiking=False), 0, 1) == 4096
+    assert short(cell(decay=4094), 0, 1) == 4094 and short(cell(current=4095), 0, 1) == 4096
+    two = replace(cell(), shape=(2,), decay=np.array([4096, 4095]))
+    assert quantize_module._with_short_decay(two, np.array([0, 0]), np.array([1, 1])).decay.tolist() == [4095, 4095]
+
+
+def test_a_bound_decays_rounded_up_and_not_below_rest() -> None:
+    kept = quantize_module._kept(np.array([1, 4096, 4097, 9000, -5, 0, 7]), np.array([1, 1, 1, 4096, 4096, 4096, 0]))
+    assert kept.tolist() == [1, 1, 2, 9000, 0, 0, 0] and kept.dtype == np.int64
+
+
+def attempt(weight: Any, exponent: int = 0) -> Any:
+    """A memoryless neuron driven by 8-bit inputs, at a scale where a weight of one is ``2**exponent`` real units."""
+    source = QuantSource("x", (len(weight),), 8, 255.0)
+    real = dense("x", "n", [np.asarray(weight) * 2.0**exponent])
+    return quantize_module._attempt(pop("n", 1, 0.0), [real], {"x": source}, 1, 8, 255.0, np.rint)
+
+
+def test_the_largest_input_counts_in_the_proof() -> None:
+    for sign in (1, -1):
+        assert attempt(sign * np.array([127, 127, 127, 127, 6]))  # 514 * 255 = 131,070, of 131,071
+        assert attempt(sign * np.array([127, 127, 127, 127, 7])) is None
+
+
+def test_a_sum_that_leaves_the_accumulator_is_refused_though_the_shift_makes_it_small() -> None:
+    for sign in (1, -1):
+        _, (e,) = attempt(np.full(66_311, sign * 127), -15)  # 2,147,481,735 before the shift
+        assert e.exponent == -15 and abs(weights(e.map)).min() == 127
+        assert attempt(np.full(66_312, sign * 127), -15) is None
+
+
+# the numbers a register gets
+
+
+@pytest.mark.parametrize(
+    ("real", "expected"),
+    [
+        ([0.0], ([0], 0)),
+        ([4095.4, -4095.4], ([4095, -4095], 0)),
+        ([4096.0, -3.0], ([2048, -2], 1)),
+        ([-8190.0], ([-4095], 1)),
+        ([-8192.0, 5.0], ([-2048, 1], 2)),
+        ([4095.0 * 128], ([4095], 7)),
+        ([4096.0 * 128], None),
+        ([], ([], 0)),
+    ],
+)
+def test_a_bias_takes_the_smallest_exponent_that_holds_all(real: list[float], expected: Any) -> None:
+    found = quantize_module._bias(np.array(real))
+    assert (found if found is None else (found[0].tolist(), found[1])) == expected
+
+
+@pytest.mark.parametrize(
+    ("peak", "bits", "exponent"),
+    [
+        (127.0, 8, 0), (127.5, 8, 1), (254.0, 8, 1), (255.0, 8, 2), (63.5, 8, -1),
+        (1.0, 2, 0), (3.0, 2, 2), (7.0, 4, 0), (0.0, 8, 0),
+    ],
+)  # fmt: skip
+def test_the_exponent_is_the_smallest_that_holds_the_peak(peak: float, bits: int, exponent: int) -> None:
+    assert quantize_module._exponent(peak, bits) == exponent
+
+
+def test_whole_weights_are_held_where_their_power_of_two_divides_them() -> None:
+    def holds(*weight: float, bits: int = 8) -> bool:
+        return quantize_module._holds([dense("a", "b", [list(weight)])], bits)
+
+    assert holds(127, 1) and holds(128, 2) and not holds(128, 1) and not holds(129)
+    assert holds(1, -1, bits=2) and holds(2, bits=2) and not holds(2, 1, bits=2) and holds(0, 0)
+    assert not holds(0.5)
+
+
+def test_a_gate_is_memoryless_and_has_whole_weights_on_spikes() -> None:
+    def gate(p: Population, weight: float, *graded: str) -> bool:
+        edges = [dense("a", "n", [[weight]]), dense("b", "n", [[1.0]])]
+        return quantize_module._is_gate(p, edges, {name: QuantSource(name, (1,), 8, 255.0) for name in graded})
+
+    plain = pop("n", 1, 0.0)
+    assert gate(plain, 2.0) and gate(plain, -1.0, "c")
+    assert not gate(plain, 2.0, "b") and not gate(plain, 1.5) and not gate(plain, 1.5, "a")
+    assert not gate(pop("n", 1, 0.5), 2.0) and not gate(pop("n", 1, 0.0, bias=1.0), 2.0)
+    assert not gate(pop("n", 1, 0.0, np.inf), 2.0) and not gate(replace(plain, current_decay=np.full(1, 0.5)), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "scale", "expected"),
+    [([3.0, 3.0], 2.5, 7 / 3), ([3.0, 2.0], 2.5, 2.5), ([3.0], 0.3, 0.3), ([3.0], 1 / 3, 1 / 3), ([0.0], 2.5, 2.5)],
+)
+def test_the_scale_makes_a_shared_threshold_whole(threshold: list[float], scale: float, expected: float) -> None:
+    p = pop("n", len(threshold), threshold=threshold)
+    assert quantize_module._whole_threshold(p, scale) == expected
+    assert quantize_module._whole_threshold(pop("n", 1, threshold=np.inf), scale) == scale
+
+
+def test_scales_and_exponents_start_where_the_smallest_projection_uses_all_its_bits() -> None:
+    real = net(
+        [Source("x", (1,))],
+        [pop("a", 1), pop("b", 1, threshold=[1.0])],
+        [dense("x", "a", [[1.0]]), dense("a", "b", [[0.25]]), dense("a", "b", [[1.0]])],
+    )
+    quant = quantize(real, 4)
+    b = quant.populations[1]
+    assert (b.scale, b.threshold.tolist()) == (508.0, [508])
+    assert [(int(weights(e.map)[0, 0]), e.exponent) for e in quant.projections[1:]] == [(127, 0), (127, 2)]
+    assert START_SCALE == 65_536
+    assert (quant.weight_bits, quant.sources[0].bits, quant.sources[0].scale, quant.steps) == (8, 8, 255.0, 4)
+
+
+def test_a_graded_input_carries_its_own_scale() -> None:
+    real = net([Source("x", (1,))], [pop("a", 1, threshold=[0.5])], [dense("x", "a", [[0.7]])])
+    for bits, most in ((8, 1.0), (3, 4.0), (1, 0.25)):
+        quant = quantize(real, 4, input_bits=bits, input_max=most)
+        (source,), (p,), (e,) = quant.sources, quant.populations, quant.projections
+        assert (source.bits, source.scale) == (bits, (2**bits - 1) / most)
+        back = int(weights(e.map)[0, 0]) * 2.0**e.exponent * source.scale / p.scale
+        assert abs(back - 0.7) <= 0.7 / 127
+        assert layer_errors(real, quant)[0].weight_rms == pytest.approx(abs(back - 0.7) / 0.7, abs=1e-12)
+
+
+def test_the_smallest_scale_is_tried_and_none_below_it() -> None:
+    def alone(threshold: float) -> float:
+        return quantize(net([Source("x", (1,))], [pop("n", 1, 0.5, threshold)], []), 4).populations[0].scale
+
+    assert alone(THRESHOLD_LIMIT * 2.0**63) == 2.0**-63
+    with pytest.raises(Overflow):
+        alone((THRESHOLD_LIMIT + 1) * 2.0**63)
+
+
+def test_errors_are_relative_to_the_largest_value() -> None:
+    p = replace(pop("n", 2, [0.3, 0.9], [2.0, 1.0], [0.5, -4.0]), current_decay=np.array([0.0, 0.25]))
+    real = net([Source("x", (1,))], [p], [dense("x", "n", [[1.0], [0.5]])])
+    quant = quantize(real, 4)
+    (q,) = quant.populations
+    q = replace(
+        q,
+        decay=q.decay + np.array([0, 41]),
+        current_decay=q.current_decay - np.array([0, 82]),
+        threshold=q.threshold + np.array([int(q.scale * 0.5), 0]),
+        bias_mantissa=q.bias_mantissa + np.array([0, int(64 * q.scale) >> q.bias_exponent]),
+    )
+    (row,) = layer_errors(real, replace(quant, populations=(q,)))
+    assert row.decay == pytest.approx(82 / 4096, abs=2e-4)
+    assert row.threshold == pytest.approx(0.25, abs=1e-3)
+    assert row.bias == pytest.approx(0.25, abs=1e-3)
+    assert row.scale == q.scale
+
+
+def test_a_gate_that_keeps_its_integers_has_no_threshold_error() -> None:
+    edges = [dense("x", "n", [[2.0]]), dense("n", "gate", [[3.0]])]
+    for level, wrong in ((2.5, 0.0), (2.0, 0.0)):
+        real = net([Source("x", (1,))], [pop("n", 1), pop("gate", 1, 0.0, level)], edges)
+        quant = quantize(real, 4)
+        assert quant.populations[1].scale == 1.0 and layer_errors(real, quant)[1].threshold == wrong
+    moved = replace(quant.populations[1], scale=2.0)
+    (_, row) = layer_errors(real, replace(quant, populations=(quant.populations[0], moved)))
+    assert row.threshold == 0.5
+
+
+def test_what_is_lost_is_told_in_full() -> None:
+    p = replace(pop("n", 2, [0.3, 0.9], [2.0, 1.0]), current_decay=np.array([0.0, 0.3]))
+    quant = quantize(net([Source("x", (1,))], [p], [dense("x", "n", [[1.0], [0.5]])]), 4)
+    assert quant.lossy == (
+        "n: decay 0.9 becomes 0.899902 (12 bits)",
+        "n: current decay 0.3 becomes 0.300049 (12 bits)",
+        "n: per-neuron decay or threshold; a Loihi core holds one of each per neuron group",
+    )
+    same = quantize(net([Source("x", (1,))], [pop("n", 2, 0.5, 1.0)], [dense("x", "n", [[1.0], [0.5]])]), 4)
+    assert same.lossy == ()
+    line = ("n: per-neuron decay or threshold; a Loihi core holds one of each per neuron group",)
+    for decay, threshold in ((0.5, [1.0, 2.0]), ([0.5, 0.25], 1.0)):
+        mixed = net([Source("x", (1,))], [pop("n", 2, decay, threshold)], [dense("x", "n", [[1.0], [0.5]])])
+        assert quantize(mixed, 4).lossy == line
+    readout = quantize(net([Source("x", (1,))], [pop("n", 2, 0.5, np.inf)], [dense("x", "n", [[1.0], [0.5]])]), 4)
+    assert readout.lossy == ()
+
+
+def test_delays_are_carried_over() -> None:
+    real = driven(0.0)
+    (e,) = real.projections
+    assert [q.delay for q in quantize(replace(real, projections=(replace(e, delay=3),)), 4).projections] == [3]
+
+
+def test_settings_are_given_by_name_and_rows_cannot_be_changed() -> None:
+    kinds = {name: p.kind.name for name, p in inspect.signature(quantize).parameters.items()}
+    assert [name for name, kind in kinds.items() if kind == "KEYWORD_ONLY"] == [
+        "weight_bits",
+        "input_bits",
+        "input_max",
+    ]
+    assert [name for name, kind in kinds.items() if kind == "POSITIONAL_OR_KEYWORD"] == ["net", "steps"]
+    assert LayerError.__dataclass_params__.frozen  # type: ignore[attr-defined]

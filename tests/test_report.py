@@ -17,7 +17,8 @@ from rich.console import Console
 from snnergy.deploy.activity import Activity
 from snnergy.deploy.energy import STATEMENT, EnergyReport, price
 from snnergy.deploy.place import place
-from snnergy.deploy.report import SCHEMA, RunFacts, document, html, read, si, span, text
+from snnergy.deploy.report import RunFacts, document, html, si, span, text
+from snnergy.deploy.report_file import SCHEMA, read
 from snnergy.deploy.schedule import balance
 from snnergy.errors import BadInput
 from snnergy.export.maps import Conv, Dense
@@ -60,7 +61,7 @@ def report(layer: str = "conv <1>") -> EnergyReport:
     )
     nodes = (*net.sources, *net.populations)
     counts = {n.name: rng.integers(0, 3, (4, prod(n.shape))) for n in nodes}
-    active = {p.name: rng.integers(0, 3, (4, prod(p.shape))) for p in net.populations}
+    active = {p.name: np.maximum(counts[p.name], rng.integers(0, 3, (4, prod(p.shape)))) for p in net.populations}
     profile = load("loihi2")
     return price(Activity(2, 4, counts, active), place(net, balance(net), profile), net, balance(net), profile)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,8 @@ def test_every_row_of_the_results_stands_in_the_readme(name):
     rows = [r for r in (ROOT / "benchmarks" / "results" / f"{name}.md").read_text().splitlines() if r.startswith("|")]
     assert len(rows) > 2
     assert [row for row in rows if row not in readme] == []
+
+
+def test_the_table_of_reliability_is_what_the_results_say():
+    done = subprocess.run([sys.executable, ROOT / "benchmarks" / "reliability.py", "--check"], check=False)
+    assert done.returncode == 0, "run: python benchmarks/reliability.py"

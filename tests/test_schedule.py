@@ -213,3 +213,32 @@ def test_a_loop_with_less_delay_than_synapses_is_named() -> None:
         balance(delayed_wires(("x", "a", 0), ("a", "b", 0), ("b", "a", 1)))
     text = "the loop {} takes a chip 2 steps, one a synapse; the network has less delay"
     assert str(error.value) in (text.format("a -> b -> a"), text.format("b -> a -> b"))
+
+
+def test_a_schedule_of_another_network_is_refused() -> None:
+    net = wires(("x", "a"), ("a", "b"), size={"x": 1, "a": 1, "b": 1})
+    for delays in ((0,), (0, 0, 0)):
+        wrong = Schedule({"x": 0, "a": 1, "b": 2}, delays)
+        with pytest.raises(ValueError, match="zip"):
+            verify(net, wrong)
+        with pytest.raises(ValueError, match="zip"):
+            slots(net, wrong)
+
+
+def test_slots_are_neurons_times_their_longest_delay() -> None:
+    edges = (("x", "a"), ("x", "a"), ("a", "b"), ("x", "b"))
+    net = wires(*edges, size={"x": 1, "a": 3, "b": 5})
+    assert slots(net, Schedule({}, (2, 1, 0, 4))) == 3 * 2 + 5 * 4
+    assert slots(net, Schedule({}, (1, 2, 4, 0))) == 3 * 2 + 5 * 4
+    assert Schedule.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+def test_the_same_loop_is_named_whatever_hangs_on_it() -> None:
+    edges = [("x", "a", 0), ("a", "b", 0), ("b", "c", 0), ("c", "a", 2), ("c", "d", 0), ("d", "e", 0)]
+    with pytest.raises(UnsupportedLayer) as error:
+        balance(wires(*edges, size=dict.fromkeys(("x", "a", "b", "c", "d", "e"), 1)))
+    said = str(error.value)
+    assert said.endswith(" takes a chip 3 steps, one a synapse; the network has less delay")
+    loop = said.removeprefix("the loop ").split(" takes")[0].split(" -> ")
+    assert loop[0] == loop[-1] and "->".join(loop[:-1] * 2).count("a->b->c") >= 1 and set(loop) == {"a", "b", "c"}
+    assert error.value.help == "give the loop a Delay node, or run it on the native engine alone"

@@ -1,0 +1,187 @@
+"""Kernels add what their matrix says to what is there, and the scan is the arithmetic of the chip, bit by bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from snnergy.deploy import engine, kernels
+from snnergy.export.maps import Conv, Dense, Map, Sparse
+
+SEEDS = st.integers(0, 2**32)
+EXPONENTS = st.integers(-9, 9)
+LIMIT = 2**23
+
+
+def assert_adds(linear: Map, exponent: int, rng: np.random.Generator) -> None:
+    matrix = linear.matrix().toarray().astype(np.int64)
+    n_out, n_in = matrix.shape
+    x = (rng.integers(0, 256, (3, n_in)) * (rng.random((3, n_in)) < 0.6)).astype(np.uint8)
+    before = rng.integers(-9999, 9999, (3, n_out)).astype(np.int32)
+    current = before.copy()
+    engine._kernel(linear, exponent)(x, current)
+    total = x.astype(np.int64) @ matrix.T
+    expected = before + (total * 2**exponent if exponent >= 0 else total // 2**-exponent)
+    np.testing.assert_array_equal(current, expected)
+
+
+@given(SEEDS, EXPONENTS)
+def test_dense_and_sparse_add_their_matrix(seed: int, exponent: int) -> None:
+    rng = np.random.default_rng(seed)
+    n_in, n_out = (int(n) for n in rng.integers(1, 9, 2))
+    weight = (rng.integers(-128, 128, (n_out, n_in)) * (rng.random((n_out, n_in)) < 0.7)).astype(np.int8)
+    assert_adds(Dense(weight, (n_in,), (n_out,)), exponent, rng)
+    assert_adds(Sparse(csr_array(weight), (n_in,), (n_out,)), exponent, rng)
+
+
+@given(SEEDS, EXPONENTS)
+def test_a_convolution_adds_its_unrolled_matrix(seed: int, exponent: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = int(rng.integers(1, 4))
+    per_group, width, kh, kw = (int(n) for n in rng.integers(1, 4, 4))
+    (sy, sx), (py, px), (dy, dx) = rng.integers(1, 4, 2), rng.integers(0, 4, 2), rng.integers(1, 3, 2)
+    h = int(max(1, dy * (kh - 1) + 1 - 2 * py) + rng.integers(0, 5))
+    w = int(max(1, dx * (kw - 1) + 1 - 2 * px) + rng.integers(0, 5))
+    weight = rng.integers(-128, 128, (groups * width, per_group, kh, kw)).astype(np.int8)
+    pairs: Any = ((int(sy), int(sx)), (int(py), int(px)), (int(dy), int(dx)))
+    assert_adds(Conv(weight, (groups * per_group, h, w), *pairs, groups), exponent, rng)
+
+
+def scan(
+    current: Any, *, first: int = 0, last: int | None = None, keep_u: int = 0, keep_v: int = 0, threshold: int = 100,
+    bias: int = 0, spiking: bool = True, u: Any = None, v: Any = None, stateful: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """One scan over int[samples, steps, n]; spikes and active start at 10, to see that they are added to."""
+    current = np.asarray(current, np.int32)
+    samples, steps, n = current.shape
+    state = {
+        "u": np.zeros((samples, n), np.int32) if u is None else np.asarray(u, np.int32),
+        "v": np.zeros((samples, n), np.int32) if v is None else np.asarray(v, np.int32),
+        "out": np.zeros((samples, steps, n), np.uint8),
+        "spikes": np.full((steps, n), 10, np.int64),
+        "active": np.full((steps, n), 10, np.int64),
+        "currents": np.zeros((samples, steps if stateful else 0, n), np.int32),
+        "membranes": np.zeros((samples, steps if stateful else 0, n), np.int32),
+    }
+    full = [np.full(n, value, np.int64) for value in (keep_u, keep_v, threshold, bias)]
+    kernels.scan(
+        first, steps if last is None else last, current, full[0], full[1], full[2], full[3], spiking, keep_u > 0,
+        *state.values(),
+    )  # fmt: skip
+    return state
+
+
+def by_hand(current: Any, keep_u: int, keep_v: int, threshold: int, bias: int, spiking: bool) -> dict[str, Any]:
+    """The same in Python's integers, which do not overflow."""
+    samples, steps, n = current.shape
+    found: dict[str, Any] = {
+        "out": np.zeros((samples, steps, n), int),
+        "currents": np.zeros((samples, steps, n), int),
+        "membranes": np.zeros((samples, steps, n), int),
+        "active": np.full((steps, n), 10),
+    }
+    for b in range(samples):
+        for i in range(n):
+            u = v = 0
+            for t in range(steps):
+                kept = abs(u) * keep_u // 4096
+                u = (kept if u > 0 else -kept) + int(current[b, t, i]) * 64
+                u = (u + LIMIT - 1) % (2 * LIMIT) - LIMIT + 1  # -2**23 + 1 .. 2**23
+                kept = abs(v) * keep_v // 4096
+                v = (kept if v > 0 else -kept) + u + bias
+                v = max(-LIMIT + 1, min(LIMIT - 1, v))
+                fires = spiking and v > threshold
+                v = 0 if fires else v
+                found["out"][b, t, i], found["currents"][b, t, i], found["membranes"][b, t, i] = fires, u, v
+                found["active"][t, i] += u != 0 or bias != 0
+    found["spikes"] = 10 + found["out"].sum(0)
+    return found
+
+
+@given(
+    SEEDS,
+    st.sampled_from([0, 1, 2048, 4095]),
+    st.sampled_from([0, 1, 2047, 4095, 4096]),
+    st.sampled_from([0, 64, 6400, LIMIT - 1]),
+    st.sampled_from([0, 0, -7, 5000, -524_160]),
+    st.booleans(),
+)
+def test_the_scan_is_the_arithmetic_of_the_chip(
+    seed: int, keep_u: int, keep_v: int, threshold: int, bias: int, spiking: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(1, 5, 3))
+    size = int(rng.choice([3, 300, 130_000, 2**18]))
+    current = rng.integers(-size, size + 1, shape) * (rng.random(shape) < 0.7)
+    found = scan(current, keep_u=keep_u, keep_v=keep_v, threshold=threshold, bias=bias, spiking=spiking)
+    expected = by_hand(current, keep_u, keep_v, threshold, bias, spiking)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+    np.testing.assert_array_equal(found["u"], expected["currents"][:, -1])
+    np.testing.assert_array_equal(found["v"], expected["membranes"][:, -1])
+
+
+@pytest.mark.parametrize(
+    ("a", "u"),
+    [
+        (131_072, LIMIT),  # 2**23 is still held
+        (131_073, 131_073 * 64 - 2 * LIMIT),
+        (-131_071, -131_071 * 64),
+        (-131_072, LIMIT),  # -2**23 is not
+        (2**18, 0),
+        (-(2**18), 0),
+    ],
+)
+def test_the_current_wraps_at_24_bits(a: int, u: int) -> None:
+    found = scan([[[a]]], spiking=False)
+    assert found["currents"].item() == u
+    assert found["membranes"].item() == min(u, LIMIT - 1)
+
+
+def test_decays_truncate_toward_zero_on_both_sides() -> None:
+    for sign in (1, -1):
+        found = scan(np.zeros((1, 1, 1)), keep_u=4095, keep_v=4095, u=[[sign * 100]], v=[[sign * 100]], spiking=False)
+        assert (found["currents"].item(), found["membranes"].item()) == (sign * 99, sign * (99 + 99))
+        gone = scan(np.zeros((1, 1, 1)), keep_u=1, keep_v=1, u=[[sign * 4095]], v=[[sign * 4095]], spiking=False)
+        assert (gone["currents"].item(), gone["membranes"].item()) == (0, 0)
+
+
+def test_only_the_steps_asked_for_run() -> None:
+    found = scan(np.full((1, 5, 1), 2), first=1, last=3, keep_v=4096, threshold=200)
+    assert found["out"][0, :, 0].tolist() == [0, 0, 1, 0, 0]
+    assert found["spikes"][:, 0].tolist() == [10, 10, 11, 10, 10]
+    assert found["active"][:, 0].tolist() == [10, 11, 11, 10, 10]
+    assert found["membranes"][0, :, 0].tolist() == [0, 128, 0, 0, 0]
+    assert found["currents"][0, :, 0].tolist() == [0, 128, 128, 0, 0]
+
+
+def test_a_neuron_at_its_threshold_waits_and_a_readout_never_fires() -> None:
+    assert scan([[[2]]], threshold=128)["out"].item() == 0
+    assert scan([[[2]]], threshold=127)["out"].item() == 1
+    quiet = scan([[[2]]], threshold=127, spiking=False)
+    assert quiet["out"].item() == 0 and quiet["v"].item() == 128
+
+
+def test_no_state_is_kept_where_nobody_asks() -> None:
+    found = scan([[[2]]], threshold=127, stateful=False)
+    assert found["out"].item() == 1 and found["currents"].size == found["membranes"].size == 0
+
+
+def test_without_a_place_for_the_cache_kernels_are_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def njit(**options: Any) -> Any:
+        asked.append(options)
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(kernels, "njit", njit)
+    function = kernels._compiled(kernels._scan)
+    assert function is kernels._scan
+    assert asked == [{"nogil": True, "cache": True, "boundscheck": False}, {"nogil": True, "boundscheck": False}]
