@@ -29,7 +29,7 @@ from snnergy.export.net import F64, Net, Population, Projection, Source, order, 
 NEURONS = (nir.LIF, nir.IF, nir.CubaLIF, nir.LI, nir.I, nir.CubaLI, nir.Threshold)
 READOUTS = (nir.LI, nir.I, nir.CubaLI)
 LINEAR = (nir.Affine, nir.Linear, nir.Conv2d, nir.Scale, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)
-MAX_VALUES = 1 << 28
+MAX_VALUES = 1 << 24
 """Most values that one node may put out: a shape in a file costs nothing to write."""
 MAX_DELAY = 1 << 16
 """Longest delay in steps."""
