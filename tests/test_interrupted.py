@@ -70,7 +70,10 @@ def snnergy(*args: object, cwd: Path, before: tuple[str, ...] = ()) -> subproces
 def start(place: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start the real command: ``start(*args)`` -> a running process that takes signals from now on."""
     running: list[subprocess.Popen[str]] = []
-    kept = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    kept = {  # a shell's background jobs ignore the one, nohup's the other
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
 
     def begin(*args: object) -> subprocess.Popen[str]:
         process = subprocess.Popen([*SNNERGY, *map(str, args)], cwd=place, env=ENVIRONMENT, stdout=subprocess.PIPE,
@@ -80,7 +83,8 @@ def start(place: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         return process
 
     yield begin
-    signal.signal(signal.SIGINT, kept)
+    for number, handler in kept.items():
+        signal.signal(number, handler)
     for process in running:
         process.kill()
         process.communicate()
