@@ -19,6 +19,8 @@ from pathlib import Path
 
 from mutation import RESULTS, ROOT, TESTS
 
+from snnergy.files import write_text
+
 
 def measure() -> dict[str, dict[str, int]]:
     """Module -> coverage.py's summary, from one run of all their tests."""
@@ -51,7 +53,7 @@ def main() -> None:
         lines.append(
             f"| {name} | {found['num_statements']} | {shares[0]:.1f} | {found['num_branches']} | {shares[1]:.1f} |"
         )
-    (RESULTS / "coverage.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(RESULTS / "coverage.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
     if low:
         sys.exit(f"error: below {least:g} %: {', '.join(low)}")

@@ -37,6 +37,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from snnergy.files import write_text
+
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).with_name("results")
 TESTS = {
@@ -273,9 +275,7 @@ def main() -> None:
 
     def save() -> None:
         results["mutants"] = [rows[m.id] for m in drawn if m.id in rows]
-        whole = options.output.with_suffix(".part")
-        whole.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        whole.replace(options.output)
+        write_text(options.output, json.dumps(results, indent=1) + "\n")
 
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.jobs, Path(folder))
@@ -299,7 +299,7 @@ def main() -> None:
                 print(f"{k}/{len(todo)} {m.id} {m.module}:{m.line} {outcome} {took:.1f} s", file=sys.stderr)
                 save()
     save()
-    options.output.with_suffix(".md").write_text(page(results), encoding="utf-8")
+    write_text(options.output.with_suffix(".md"), page(results))
     print(page(results))
 
 

@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from snnergy.files import write_text
+
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).with_name("results")
 BEGIN, END = "<!-- reliability -->\n", "<!-- end -->\n"
@@ -88,7 +90,7 @@ def main() -> int:
     now = before + BEGIN + found + END + rest.split(END)[1]
     if "--check" in sys.argv:
         return int(now != text)
-    readme.write_text(now, encoding="utf-8")
+    write_text(readme, now)
     print(found, end="")
     return 0
 
