@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnergy.testing.cases import Case
 
 T = TypeVar("T")
 
@@ -28,3 +33,24 @@ def minimal(items: Sequence[T], fails: Callable[[list[T]], bool]) -> list[T]:
                 break
             parts = min(2 * parts, len(kept))
     return kept
+
+
+def reduced(case: Case, items: Sequence[T], make: Callable[[list[T]], Case], fails: Callable[[Case], bool]) -> Case:
+    """``make`` of the part of ``items`` that the failure needs; the case itself where it needs all of them."""
+    kept = minimal(items, lambda some: fails(make(some)))
+    return case if len(kept) == len(items) else make(kept)
+
+
+def upstream(wanted: Iterable[str], edges: Iterable[tuple[str, str]]) -> set[str]:
+    """These nodes and all from which an edge, source to target, leads to them."""
+    found, edges = set(wanted), list(edges)
+    while more := {source for source, target in edges if target in found} - found:
+        found |= more
+    return found
+
+
+def masked(value: NDArray[Any], kept: list[int]) -> NDArray[Any]:
+    """The values at these flat places, 0 at all others."""
+    result = np.zeros_like(value)
+    result.ravel()[kept] = value.ravel()[kept]
+    return result

@@ -11,7 +11,7 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from snnergy.deploy.ddmin import minimal
+from snnergy.deploy.ddmin import masked, minimal, reduced, upstream
 from snnergy.export import nir_sim
 from snnergy.export.lower import NEURONS, READOUTS
 from snnergy.testing.cases import Case
@@ -39,6 +39,12 @@ def _with(case: Case, nodes: dict[str, nir.NIRNode], edges: Iterable[Edge]) -> C
     return replace(case, net=graph, inputs=inputs)
 
 
+def _rebuilt(case: Case, nodes: dict[str, nir.NIRNode], inputs: dict[str, NDArray[Any]]) -> Case:
+    """The case with other nodes of the same names, joined as before."""
+    graph = nir.NIRGraph(nodes, list(_graph(case).edges), metadata={}, type_check=False)
+    return replace(case, net=graph, inputs=inputs)
+
+
 def fewer_steps(case: Case, fails: Fails) -> Case:
     """The fewest steps."""
     steps = int(case.about["steps"])
@@ -55,9 +61,7 @@ def ancestors(case: Case, fails: Fails) -> Case:
     for name, node in graph.nodes.items():
         if not isinstance(node, NEURONS):
             continue
-        wanted = {name}
-        while more := {a for a, b in graph.edges if b in wanted} - wanted:
-            wanted |= more
+        wanted = upstream([name], graph.edges)
         if len(wanted) + 1 >= len(graph.nodes) and len(outputs) == 1:
             continue
         nodes = {n: graph.nodes[n] for n in graph.nodes if n in wanted}
@@ -100,9 +104,7 @@ def _outputs(case: Case, name: str) -> list[NDArray[Any]]:
 
 def _reachable(case: Case, nodes: dict[str, nir.NIRNode], edges: list[Edge]) -> Case:
     """Without what no Output needs."""
-    wanted = {n for n, node in nodes.items() if isinstance(node, nir.Output)}
-    while more := {a for a, b in edges if b in wanted} - wanted:
-        wanted |= more
+    wanted = upstream((n for n, node in nodes.items() if isinstance(node, nir.Output)), edges)
     return _with(case, {n: node for n, node in nodes.items() if n in wanted}, edges)
 
 
@@ -113,8 +115,7 @@ def fewer_edges(case: Case, fails: Fails) -> Case:
     def with_edges(kept: list[Edge]) -> Case:
         return _reachable(case, dict(graph.nodes), kept)
 
-    kept = minimal(list(graph.edges), lambda some: fails(with_edges(some)))
-    return case if len(kept) == len(graph.edges) else with_edges(kept)
+    return reduced(case, list(graph.edges), with_edges, fails)
 
 
 def shorter_paths(case: Case, fails: Fails) -> Case:
@@ -143,9 +144,8 @@ def fewer_neurons(case: Case, fails: Fails) -> Case:
         count = _length(graph.nodes[name], side)
         if shared is None or count is None:
             continue
-        now = case
 
-        def keep(kept: list[int], now: Case = now, shared: set[tuple[str, str]] = shared) -> Case:
+        def keep(kept: list[int], now: Case = case, shared: set[tuple[str, str]] = shared) -> Case:
             return _picked(now, shared, kept)
 
         kept = minimal(range(count), lambda some: bool(some) and fails(keep(some)))
@@ -172,9 +172,7 @@ def vectors(case: Case, fails: Fails) -> Case:
                 nodes[here] = kind(**{f: v.ravel() for f, v in _values(nodes[here]).items()})
             if here in inputs:
                 inputs[here] = inputs[here].reshape(-1, n)
-        candidate = replace(
-            case, net=nir.NIRGraph(nodes, list(graph.edges), metadata={}, type_check=False), inputs=inputs
-        )
+        candidate = _rebuilt(case, nodes, inputs)
         if fails(candidate):
             case = candidate
     return case
@@ -227,9 +225,7 @@ def _picked(case: Case, shared: set[tuple[str, str]], kept: list[int]) -> Case:
         else:
             node = type(node)(**{f: v[kept] if np.size(v) > 1 else v for f, v in _values(node).items()})
         nodes[name] = node
-    return replace(
-        case, net=nir.NIRGraph(nodes, list(_graph(case).edges), metadata={}, type_check=False), inputs=inputs
-    )
+    return _rebuilt(case, nodes, inputs)
 
 
 def _values(node: nir.NIRNode) -> dict[str, NDArray[Any]]:
@@ -265,37 +261,24 @@ def fewer_values(case: Case, fails: Fails) -> Case:
             value = _values(_graph(case).nodes[name]).get(field)
             if value is None:
                 continue
-            now = case
 
-            def with_only(some: list[int], now: Case = now, at: tuple[str, str] = (name, field)) -> Case:
-                return _changed(now, *at, _masked(_values(_graph(now).nodes[at[0]])[at[1]], some))
+            def with_only(some: list[int], now: Case = case, at: tuple[str, str] = (name, field)) -> Case:
+                return _changed(now, *at, masked(_values(_graph(now).nodes[at[0]])[at[1]], some))
 
-            used = np.flatnonzero(value).tolist()
-            kept = minimal(used, lambda some: fails(with_only(some)))
-            case = with_only(kept) if len(kept) < len(used) else case
+            case = reduced(case, np.flatnonzero(value).tolist(), with_only, fails)
     for name in case.inputs:
-        now = case
 
-        def shown(some: list[int], now: Case = now, name: str = name) -> Case:
-            return replace(now, inputs={**now.inputs, name: _masked(now.inputs[name], some)})
+        def shown(some: list[int], now: Case = case, name: str = name) -> Case:
+            return replace(now, inputs={**now.inputs, name: masked(now.inputs[name], some)})
 
-        used = np.flatnonzero(case.inputs[name]).tolist()
-        kept = minimal(used, lambda some: fails(shown(some)))
-        case = shown(kept) if len(kept) < len(used) else case
+        case = reduced(case, np.flatnonzero(case.inputs[name]).tolist(), shown, fails)
     return case
-
-
-def _masked(value: NDArray[Any], kept: list[int]) -> NDArray[Any]:
-    result = np.zeros_like(value)
-    result.ravel()[kept] = value.ravel()[kept]
-    return result
 
 
 def _changed(case: Case, name: str, field: str, value: NDArray[Any]) -> Case:
     node = copy.copy(_graph(case).nodes[name])
     setattr(node, field, value)
-    nodes = {**_graph(case).nodes, name: node}
-    return replace(case, net=nir.NIRGraph(nodes, list(_graph(case).edges), metadata={}, type_check=False))
+    return _rebuilt(case, {**_graph(case).nodes, name: node}, case.inputs)
 
 
 MOVES = (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from snnergy.deploy import engine
-from snnergy.deploy.ddmin import minimal
+from snnergy.deploy.ddmin import masked, minimal, reduced, upstream
 from snnergy.export.maps import Conv, Dense, Map, Sparse, weights, with_weights
 from snnergy.export.quantnet import DECAY_ONE, THRESHOLD_LIMIT, QuantNet, QuantPopulation, QuantProjection, QuantSource
 from snnergy.testing.cases import Case
@@ -57,9 +57,7 @@ def ancestors(case: Case, fails: Fails) -> Case:
     """One population and all that reaches it: the first, from the input, that fails."""
     net = _net(case)
     for p in net.populations:
-        wanted = {p.name}
-        while more := {e.source for e in net.projections if e.target in wanted} - wanted:
-            wanted |= more
+        wanted = upstream([p.name], ((e.source, e.target) for e in net.projections))
         if {q.name for q in net.populations} <= wanted and net.outputs == (p.name,):
             continue
         candidate = _only(case, wanted, (p.name,))
@@ -99,8 +97,7 @@ def spikes_as_inputs(case: Case, fails: Fails) -> Case:
         used = {e.source for e in small.projections} | {p.name for p in small.populations}
         return _only(replace(case, net=small, inputs={**case.inputs, **trains}), used, net.outputs)
 
-    kept = minimal(inner, lambda names: fails(with_populations(names)))
-    return case if len(kept) == len(inner) else with_populations(kept)
+    return reduced(case, inner, with_populations, fails)
 
 
 def fewer_projections(case: Case, fails: Fails) -> Case:
@@ -113,8 +110,7 @@ def fewer_projections(case: Case, fails: Fails) -> Case:
         used = {edges[k].source for k in kept} | {p.name for p in net.populations}
         return _only(replace(case, net=small), used, net.outputs)
 
-    kept = minimal(range(len(edges)), lambda some: fails(with_edges(some)))
-    return case if len(kept) == len(edges) else with_edges(kept)
+    return reduced(case, range(len(edges)), with_edges, fails)
 
 
 def listed_synapses(case: Case, fails: Fails) -> Case:
@@ -176,15 +172,10 @@ def _keep(case: Case, name: str, axis: int, kept: list[int]) -> Case | None:
     small = replace(
         net,
         sources=tuple(replace(s, shape=shape) if s.name == name else s for s in net.sources),
-        populations=tuple(_picked(p, flat, shape) if p.name == name else p for p in net.populations),
+        populations=tuple(p.taken(flat, shape) if p.name == name else p for p in net.populations),
         projections=tuple(edges),
     )
     return replace(case, net=small, inputs=inputs)
-
-
-def _picked(p: QuantPopulation, flat: NDArray[np.intp], shape: tuple[int, ...]) -> QuantPopulation:
-    fields = ("decay", "current_decay", "threshold", "bias_mantissa")
-    return replace(p, shape=shape, **{field: getattr(p, field)[flat] for field in fields})
 
 
 def _rows(linear: Map, axis: int, kept: list[int], flat: NDArray[np.intp], shape: tuple[int, ...]) -> Map | None:
@@ -242,28 +233,18 @@ def _cropped(case: Case, name: str, axis: int) -> Case | None:
 def fewer_weights(case: Case, fails: Fails) -> Case:
     """Weights become 0, then 1 or -1 where that will do, then half as large."""
     for k in range(len(_net(case).projections)):
-        now, linear = case, _net(case).projections[k].map
-        flat = weights(linear).ravel()
-        used = np.flatnonzero(flat)
 
-        def with_only(some: list[int], now: Case = now, k: int = k) -> Case:
+        def with_only(some: list[int], now: Case = case, k: int = k) -> Case:
             return _with_edge(now, k, map=_masked(_net(now).projections[k].map, some))
 
-        kept = minimal(used.tolist(), lambda some: fails(with_only(some)))
-        if len(kept) < used.size:
-            case = with_only(list(kept))
-        case = _simpler_weights(case, k, fails)
+        used = np.flatnonzero(weights(_net(case).projections[k].map)).tolist()
+        case = _simpler_weights(reduced(case, used, with_only, fails), k, fails)
     return case
 
 
 def _masked(linear: Map, kept: list[int]) -> Map:
-    def only(w: NDArray[Any]) -> NDArray[Any]:
-        result = np.zeros_like(w)
-        result.ravel()[kept] = w.ravel()[kept]
-        return result
-
-    masked = with_weights(linear, only)
-    return replace(masked, weight=masked.matrix()) if isinstance(masked, Sparse) else masked
+    found = with_weights(linear, lambda w: masked(w, kept))
+    return replace(found, weight=found.matrix()) if isinstance(found, Sparse) else found
 
 
 def _simpler_weights(case: Case, k: int, fails: Fails) -> Case:
@@ -297,18 +278,12 @@ def _simpler(value: int) -> tuple[int, ...]:
 def fewer_inputs(case: Case, fails: Fails) -> Case:
     """Inputs become 0, then smaller."""
     for name in case.inputs:
-        now, x = case, case.inputs[name]
-        used = np.flatnonzero(x)
 
-        def with_only(some: list[int], now: Case = now, name: str = name) -> Case:
-            result = np.zeros_like(now.inputs[name])
-            result.ravel()[some] = now.inputs[name].ravel()[some]
-            return replace(now, inputs={**now.inputs, name: result})
+        def with_only(some: list[int], now: Case = case, name: str = name) -> Case:
+            return replace(now, inputs={**now.inputs, name: masked(now.inputs[name], some)})
 
-        kept = minimal(used.tolist(), lambda some: fails(with_only(some)))
-        if len(kept) < used.size:
-            case = with_only(list(kept))
-        for place in list(kept)[:16]:
+        case = reduced(case, np.flatnonzero(case.inputs[name]).tolist(), with_only, fails)
+        for place in np.flatnonzero(case.inputs[name])[:16].tolist():
             for simpler in _simpler(int(case.inputs[name].ravel()[place])):
                 changed = case.inputs[name].copy()
                 changed.ravel()[place] = simpler

@@ -15,7 +15,7 @@ proved neither to wrap nor to saturate; one made by hand may, and every engine t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnergy.export.maps import Map, Shape, reach, weights
-from snnergy.export.net import components, incoming
+from snnergy.export.net import components, incoming, late, span
 
 I64 = NDArray[np.int64]
 
@@ -43,6 +43,8 @@ BIAS_LIMIT = (1 << 12) - 1
 """Largest magnitude of the 13-bit signed bias mantissa."""
 BIAS_EXPONENT_LIMIT = 7
 """Largest bias exponent, 3 bits."""
+PER_NEURON = ("decay", "current_decay", "threshold", "bias_mantissa")
+"""The fields of a population with a value for each neuron."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class QuantPopulation:
     bias_exponent: int
     spiking: bool
     scale: float
+
+    def taken(self, neurons: NDArray[np.intp], shape: Shape) -> QuantPopulation:
+        """The population of these of its neurons, in this order."""
+        fields = {name: getattr(self, name)[neurons] for name in PER_NEURON}
+        return replace(self, shape=shape, **fields)
 
     @property
     def bias(self) -> I64:
@@ -176,19 +183,11 @@ def dump(net: QuantNet) -> str:
     lines = [f"quantnet {net.weight_bits}-bit weights, {net.steps} steps, dt {net.dt_s:g} s"]
     lines += [f"  source {s.name} {list(s.shape)} {s.bits} bits x{s.scale:g}" for s in net.sources]
     for p in net.populations:
-        fires = f"threshold {_span(p.threshold)}" if p.spiking else "readout"
-        bias = f"bias {_span(p.bias_mantissa)} << {p.bias_exponent}"
-        decay = f"decay {_span(p.decay)}" + (f" current {_span(p.current_decay)}" if p.cuba else "")
+        fires = f"threshold {span(p.threshold)}" if p.spiking else "readout"
+        bias = f"bias {span(p.bias_mantissa)} << {p.bias_exponent}"
+        decay = f"decay {span(p.decay)}" + (f" current {span(p.current_decay)}" if p.cuba else "")
         lines.append(f"  {p.name} {list(p.shape)} {decay} {fires} {bias} scale {p.scale:.6g}")
         for e in feeds.get(p.name, ()):
-            late = f" delay {e.delay}" if e.delay else ""
-            lines.append(f"    <- {e.source} {e.map} w {_span(weights(e.map))} << {e.exponent}{late}")
+            lines.append(f"    <- {e.source} {e.map} w {span(weights(e.map))} << {e.exponent}{late(e)}")
     lines.append(f"  outputs {', '.join(net.outputs)}")
     return "\n".join(lines + [f"  lossy: {line}" for line in net.lossy])
-
-
-def _span(values: NDArray[np.generic]) -> str:
-    if values.size == 0:  # a sparse map without synapses
-        return "none"
-    low, high = values.min(), values.max()
-    return f"{low}" if low == high else f"{low}..{high}"

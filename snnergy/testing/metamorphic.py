@@ -17,11 +17,18 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from snnergy.export.maps import Conv, Dense, Map, Sparse
-from snnergy.export.quantnet import DECAY_ONE, THRESHOLD_LIMIT, QuantNet, QuantPopulation, QuantProjection, verify
+from snnergy.export.quantnet import (
+    DECAY_ONE,
+    PER_NEURON,
+    THRESHOLD_LIMIT,
+    QuantNet,
+    QuantPopulation,
+    QuantProjection,
+    verify,
+)
 from snnergy.testing.draw import I64, Draw, often, shuffled
 
 Inputs = dict[str, NDArray[np.int64]]
-FIELDS = ("decay", "current_decay", "threshold", "bias_mantissa")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +70,7 @@ def relabelled(net: QuantNet, inputs: Inputs, draw: Draw) -> Changed | None:
         s.name: inputs[s.name].reshape(*inputs[s.name].shape[: -len(s.shape)], -1)[..., moved[s.name]]
         for s in net.sources
     }
-    populations = tuple(_taken(p, moved[p.name]) for p in net.populations)
+    populations = tuple(p.taken(moved[p.name], (len(p.decay),)) for p in net.populations)
     edges = tuple(replace(e, map=_part(e.map, moved[e.target], moved[e.source])) for e in net.projections)
     where = {p.name: (Piece(p.name, np.arange(len(p.decay)), moved[p.name]),) for p in net.populations}
     return Changed(replace(net, sources=sources, populations=populations, projections=edges), flat, where)
@@ -85,7 +92,7 @@ def split(net: QuantNet, inputs: Inputs, draw: Draw) -> Changed | None:
     whole = {n.name: {n.name: np.arange(prod(n.shape))} for n in (*net.sources, *net.populations)}
     pieces = whole | {chosen.name: parts}
     populations = [
-        replace(_taken(p, neurons), name=name) if p is chosen else p
+        replace(p.taken(neurons, (len(neurons),)), name=name) if p is chosen else p
         for p in net.populations
         for name, neurons in pieces[p.name].items()
     ]
@@ -141,7 +148,7 @@ def with_silent_neurons(net: QuantNet, inputs: Inputs, draw: Draw) -> Changed | 
     order = np.array(shuffled(draw, range(total)))
     kept, silent = np.sort(order[:n]), order[n:]
     fields: dict[str, Any] = {}
-    for name, value in zip(FIELDS, (DECAY_ONE, DECAY_ONE, THRESHOLD_LIMIT, 0), strict=True):
+    for name, value in zip(PER_NEURON, (DECAY_ONE, DECAY_ONE, THRESHOLD_LIMIT, 0), strict=True):
         fields[name] = np.full(total, value, np.int64)
         fields[name][kept] = getattr(chosen, name)
     place: Any = csr_array((np.ones(n, np.int64), (kept, np.arange(n))), shape=(total, n))
@@ -178,7 +185,7 @@ def relayed(net: QuantNet, inputs: Inputs, draw: Draw) -> Changed | None:
     n, before, name = spiking[edge.source], draw.integer(0, edge.delay), "relay"
     while name in {n.name for n in (*net.sources, *net.populations)}:
         name += "'"
-    fields = {field: np.full(n, value) for field, value in zip(FIELDS, (DECAY_ONE, DECAY_ONE, 0, 0), strict=True)}
+    fields = {field: np.full(n, value) for field, value in zip(PER_NEURON, (DECAY_ONE, DECAY_ONE, 0, 0), strict=True)}
     relay = QuantPopulation(name, (n,), bias_exponent=0, spiking=True, scale=1.0, **fields)
     identity = _sparse(np.eye(n))
     edges = list(net.projections)
@@ -244,11 +251,6 @@ RELATIONS: Mapping[str, Relation] = {
     "other forms of the maps": in_other_forms,
     "fewer steps": shorter,
 }
-
-
-def _taken(p: QuantPopulation, neurons: I64) -> QuantPopulation:
-    fields: dict[str, Any] = {name: getattr(p, name)[neurons] for name in FIELDS}
-    return replace(p, shape=(len(neurons),), **fields)
 
 
 def _part(linear: Map, rows: I64, columns: I64) -> Sparse:
