@@ -186,11 +186,13 @@ def verify(net: Net) -> None:
     components(net.populations, net.projections)
 
 
-def _late(e: _Edge) -> str:
+def late(e: _Edge) -> str:
+    """How a printed projection names its delay."""
     return f" delay {e.delay}" if e.delay else ""
 
 
-def _span(values: NDArray[np.generic]) -> str:
+def span(values: NDArray[np.generic]) -> str:
+    """The range of some values, as printed."""
     if values.size == 0:  # a sparse map without synapses
         return "none"
     low, high = values.min(), values.max()
@@ -203,10 +205,10 @@ def dump(net: Net) -> str:
     lines = [f"net dt {net.dt_s:g} s"]
     lines += [f"  source {s.name} {list(s.shape)}" for s in net.sources]
     for p in net.populations:
-        fires = f"threshold {_span(p.threshold)}" if p.spiking else "readout"
-        current = f"current {_span(p.current_decay)} " if p.current_decay.any() else ""
-        lines.append(f"  {p.name} {list(p.shape)} decay {_span(p.decay)} {current}{fires} bias {_span(p.bias)}")
-        lines += [f"    <- {e.source} {e.map} w {_span(weights(e.map))}{_late(e)}" for e in feeds.get(p.name, ())]
+        fires = f"threshold {span(p.threshold)}" if p.spiking else "readout"
+        current = f"current {span(p.current_decay)} " if p.current_decay.any() else ""
+        lines.append(f"  {p.name} {list(p.shape)} decay {span(p.decay)} {current}{fires} bias {span(p.bias)}")
+        lines += [f"    <- {e.source} {e.map} w {span(weights(e.map))}{late(e)}" for e in feeds.get(p.name, ())]
     lines.append(f"  outputs {', '.join(net.outputs)}")
     return "\n".join(lines)
 
