@@ -22,10 +22,7 @@ MAX_AXES = 8
 
 def read(path: Path) -> dict[str, NDArray[Any]]:
     """Every array of the file, by name. Raises BadInput, in one line, for whatever is wrong with it."""
-    if not path.exists():
-        raise BadInput(f"no file {path}")
-    if not path.is_file():
-        raise BadInput(f"{path} is not a file")
+    limits.check_file(path)
     try:
         with limits.memory(path):
             opened = zipfile.ZipFile(path)

@@ -87,12 +87,7 @@ def to_bytes(graph: nir.NIRGraph) -> memoryview:
 def read(path: Path | str) -> nir.NIRGraph:
     """Read a ``.nir`` file from anyone. Raises BadInput, in one line, for whatever is wrong with it."""
     path = Path(path)
-    if not path.exists():
-        raise BadInput(f"no file {path}")
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder, not a .nir file")
-    if not path.is_file():
-        raise BadInput(f"{path} is not a file")
+    limits.check_file(path, "is a folder, not a .nir file")
     if not h5py.is_hdf5(path):
         raise BadInput(f"{path} is not a NIR file: it is not HDF5 or is cut short at the front")
     contents = nir_walk.inspect(path, limits.most_unpacked(path.stat().st_size))

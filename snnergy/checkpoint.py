@@ -89,10 +89,7 @@ def read(path: str | os.PathLike[str]) -> Any:
 
 
 def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise BadInput(f"no file {path}")
-    if not path.is_file():
-        raise BadInput(f"{path} is not a file")
+    limits.check_file(path)
     try:
         with path.open("rb") as handle:
             start = handle.read(200)

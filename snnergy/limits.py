@@ -53,14 +53,17 @@ def check_unpacked(path: Path | str, declared: int, stored: int) -> None:
         )
 
 
-def read_bytes(path: Path, most: int) -> bytes:
-    """The contents of a regular file of at most ``most`` bytes. Raises BadInput for anything else."""
+def check_file(path: Path, folder: str = "is not a file") -> None:
+    """Raise BadInput unless there is a regular file. folder: what is said of a folder"""
     if not path.exists():
         raise BadInput(f"no file {path}")
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder")
     if not path.is_file():
-        raise BadInput(f"{path} is not a file")
+        raise BadInput(f"{path} {folder if path.is_dir() else 'is not a file'}")
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The contents of a regular file of at most ``most`` bytes. Raises BadInput for anything else."""
+    check_file(path, "is a folder")
     try:
         with path.open("rb") as stream:
             found = stream.read(most + 1)
