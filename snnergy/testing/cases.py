@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
-from snnergy import files
+from snnergy import archive, files, limits
 from snnergy.errors import BadInput, first_line
 from snnergy.export import quantnet
 from snnergy.export.maps import Conv, Dense, Sparse
@@ -67,12 +67,13 @@ def save(path: Path | str, net: QuantNet | nir.NIRGraph, inputs: Mapping[str, Ar
 def load(path: Path | str) -> Case:
     """Read a case. Raises BadInput for a file that is missing, too large, or not a valid case."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > LIMIT_BYTES:
-            raise BadInput(f"{path} unpacks to {size} bytes; a case has at most {LIMIT_BYTES}")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        with zipfile.ZipFile(path) as opened, limits.allowing(LIMIT_BYTES):
+            size = sum(member.file_size for member in opened.infolist())
+            if size > LIMIT_BYTES:
+                raise BadInput(f"{path} unpacks to {size} bytes; a case has at most {LIMIT_BYTES}")
+            archive.members(Path(path), opened, compressed=True)
+        with limits.memory(path, size), np.load(path, allow_pickle=False) as loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
         body = json.loads(arrays.pop("case").astype(np.uint8).tobytes())
         if body["format"] != FORMAT:
             raise BadInput(f"{path} is a case of format {body['format']}; this version reads format {FORMAT}")
