@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from snnergy.deploy import engine, lava_compat
 from snnergy.deploy.activity import Run
 from snnergy.deploy.compare import Arrays, Demand, Trains
-from snnergy.deploy.schedule import balance
+from snnergy.deploy.schedule import Schedule, balance
 from snnergy.errors import BadInput, MissingPart
 from snnergy.export import net_sim, nir_sim
 from snnergy.export.lower import READOUTS
@@ -39,7 +39,10 @@ Arithmetic = Literal["float", "integer", "unrounded"]
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One network in the forms that are at hand; None where there is no such form. runtime, progress: Lava's."""
+    """One network in the forms that are at hand; None where there is no such form.
+
+    schedule: of ``quant``, where it is known; runtime, progress: Lava's
+    """
 
     steps: int
     dt_s: float
@@ -47,6 +50,7 @@ class Subject:
     graph: nir.NIRGraph | None = None
     net: Net | None = None
     quant: QuantNet | None = None
+    schedule: Schedule | None = None
     runtime: Runtime = "in-process"
     progress: Callable[[int, int], None] | None = None
 
@@ -153,8 +157,8 @@ def _lava(subject: Subject, real: Real) -> Trains:
 
     quant, everything, encoded = _encoded(subject, real)
     run = lava_backend.run(
-        quant, encoded, balance(quant), record=everything, states=everything, runtime=subject.runtime,
-        progress=subject.progress,
+        quant, encoded, subject.schedule or balance(quant), record=everything, states=everything,
+        runtime=subject.runtime, progress=subject.progress,
     )  # fmt: skip
     return _trains(quant, run)
 

@@ -2,8 +2,8 @@
 
 ``place`` counts without unrolling, shares what it can and fills in ``Core.usage``; nothing of that is believed here.
 Every projection is unrolled to its matrix, every limit is counted by its definition, and one event is followed along
-every path. That takes memory in proportion to the synapses, so very large
-networks are placed without a recount: see ``WORTH``.
+every path. That takes memory in proportion to the synapses, so very large networks are placed without a recount: see
+``WORTH``.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def lava_pair(job: Job, inputs: Inputs, *, runtime: Runtime = "in-process", prog
 
 
 def _subject(job: Job, runtime: Runtime = "in-process") -> Subject:
-    return Subject(job.steps, job.net.dt_s, None, job.graph, job.net, job.quant, runtime)
+    return Subject(job.steps, job.net.dt_s, None, job.graph, job.net, job.quant, job.schedule, runtime)
 
 
 def float_accuracy(job: Job, inputs: Inputs, chunk: int = 125) -> float | None:
