@@ -37,8 +37,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from snnergy.files import write_text
-
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).with_name("results")
 TESTS = {
@@ -149,6 +147,7 @@ def trial(tree: str, module: str, log: str) -> None:
     """In a process of its own: run the module's tests in ``tree`` and exit as pytest does."""
     import pytest
 
+    assert "snnergy" not in sys.modules, "loaded from the working tree, so no fault in the copy would run"
     with open(log, "w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -275,7 +274,9 @@ def main() -> None:
 
     def save() -> None:
         results["mutants"] = [rows[m.id] for m in drawn if m.id in rows]
-        write_text(options.output, json.dumps(results, indent=1) + "\n")
+        whole = options.output.with_suffix(".part")
+        whole.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        whole.replace(options.output)
 
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.jobs, Path(folder))
@@ -299,7 +300,7 @@ def main() -> None:
                 print(f"{k}/{len(todo)} {m.id} {m.module}:{m.line} {outcome} {took:.1f} s", file=sys.stderr)
                 save()
     save()
-    write_text(options.output.with_suffix(".md"), page(results))
+    options.output.with_suffix(".md").write_text(page(results), encoding="utf-8")
     print(page(results))
 
 
