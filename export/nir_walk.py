@@ -122,12 +122,12 @@ class _Walk:
         self.stored += int(item.id.get_storage_size())
         if self.stored > self.file_bytes:
             raise BadInput(f"{self.path}: '{where}' shares its bytes with other data; each byte is read once")
-        value = item[()]
-        if text:
-            strings = np.asarray(value, object).ravel()
-            self.add(
-                sum(len(s) if isinstance(s, str | bytes) else 0 for s in strings) + STRING_BYTES * len(strings), where
-            )
+        if not text:
+            item[()]
+            return
+        with limits.memory(self.path):  # how long strings are shows when they are read
+            strings = np.asarray(item[()], object).ravel()
+        self.add(sum(len(s) if isinstance(s, str | bytes) else 0 for s in strings) + STRING_BYTES * len(strings), where)
 
     def add(self, count: int, where: str) -> None:
         """Count so many bytes of contents."""
