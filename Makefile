@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 FOLDERS := snnergy export deploy hardware_profiles
 
-.PHONY: setup demo test slow lint types docs wheel bench coverage mutants fuzz kills hostile clean
+.PHONY: setup demo test slow lint types docs wheel bench bench-engine coverage mutants fuzz kills hostile clean
 
 setup: $(READY)
 
@@ -45,6 +45,9 @@ wheel: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/noise.py
+
+bench-engine: $(READY)
+	$(BIN)/python benchmarks/engine/run.py
 
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py

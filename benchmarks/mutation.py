@@ -41,11 +41,15 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).with_name("results")
 TESTS = {
     "deploy/engine.py": ("test_engine.py",),
-    "deploy/kernels.py": ("test_kernels.py", "test_engine.py"),
+    "deploy/kernels.py": ("test_kernels.py", "test_synapses.py", "test_engine.py"),
+    "deploy/layers.py": ("test_engine.py", "test_simulator.py"),
+    "deploy/simulator.py": ("test_simulator.py",),
+    "deploy/synapses.py": ("test_synapses.py", "test_engine.py"),
     "export/quantize.py": ("test_quantize.py",),
     "export/quantnet.py": ("test_quantnet.py",),
     "deploy/schedule.py": ("test_schedule.py",),
-    "deploy/count.py": ("test_count.py",),
+    "deploy/count.py": ("test_count.py", "test_distribution.py"),
+    "deploy/distribution.py": ("test_distribution.py",),
     "deploy/energy.py": ("test_energy.py",),
     "deploy/latency.py": ("test_latency.py",),
 }

@@ -15,11 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from snnergy.files import write_text
+import readme
 
-ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).with_name("results")
-BEGIN, END = "<!-- reliability -->\n", "<!-- end -->\n"
 
 
 def _load(name: str) -> Any:
@@ -84,13 +82,10 @@ def _coverage() -> tuple[str, str]:
 
 
 def main() -> int:
-    readme = ROOT / "README.md"
-    found, text = table(), readme.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    now = before + BEGIN + found + END + rest.split(END)[1]
-    if "--check" in sys.argv:
-        return int(now != text)
-    write_text(readme, now)
+    found, check = table(), "--check" in sys.argv
+    same = readme.put("reliability", found, check)
+    if check:
+        return int(not same)
     print(found, end="")
     return 0
 

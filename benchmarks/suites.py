@@ -16,8 +16,9 @@ from unittest.mock import patch
 import nir
 import numpy as np
 
-from snnergy.deploy import engine, lava_backend, schedule
+from snnergy.deploy import engine, lava_backend, schedule, synapses
 from snnergy.deploy.activity import Run
+from snnergy.deploy.simulator import Simulator
 from snnergy.errors import BadInput, Overflow
 from snnergy.export import net_sim, nir_sim
 from snnergy.export.lower import lower
@@ -217,10 +218,45 @@ def _batches(case: Case) -> Result:
 def _chunks(case: Case) -> Result:
     net, draw = _quant(case), Seeded(case.about["seed"])
     which = draw.array((draw.integer(2, 9),), 0, len(next(iter(case.inputs.values()))) - 1)
-    with patch.object(engine, "CHUNK_BYTES", draw.choice((1, 1 << 10, 1 << 14))):
+    with patch.object(engine, "CHUNK_WORK", draw.choice((1, 1 << 6, 1 << 14))):
         inputs = {name: x[which] for name, x in case.inputs.items()}
         after = _native(net, inputs, threads=draw.integer(1, 4))
     return _plain(first_difference(_same_samples(net, _native(net, case.inputs), after, which)))
+
+
+def _paths(case: Case) -> Result:
+    """Every way to compute a projection, for those that have it."""
+    net = _quant(case)
+    whole = _native(net, case.inputs)
+    everything = range(len(next(iter(case.inputs.values()))))
+    for path in synapses.NAMES:
+        found = first_difference(_same_samples(net, whole, _native(net, case.inputs, path=path), everything))
+        if found is not None:
+            return _plain(f"path {path}: {found}")
+    return _plain(None)
+
+
+def _one_by_one(case: Case) -> Result:
+    """The simulator that is given a frame at a time, its state kept and restored on the way."""
+    net = _quant(case)
+    whole = _native(net, case.inputs)
+    sim = Simulator(net, len(next(iter(case.inputs.values()))))
+
+    def pairs() -> Iterator[tuple[str, Any, Any]]:
+        nonlocal sim
+        for t in range(net.steps):
+            kept = sim.state()
+            sim = Simulator(net, sim.samples)
+            sim.restore(kept)
+            shown = ((s, case.inputs[s.name]) for s in net.sources)
+            sim.step({s.name: x if x.ndim == len(s.shape) + 1 else x[:, t] for s, x in shown})
+            state = sim.state()
+            for p in net.populations:
+                yield f"step {t}, spikes of {p.name}", whole.recorded[p.name][:, t], state[f"{p.name}/sent"][0]
+                yield f"step {t}, currents of {p.name}", whole.currents[p.name][:, t], state[f"{p.name}/current"]
+                yield f"step {t}, membranes of {p.name}", whole.membranes[p.name][:, t], state[f"{p.name}/membrane"]
+
+    return _plain(first_difference(pairs()))
 
 
 def _same_samples(net: QuantNet, before: Run, after: Run, which: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -324,6 +360,8 @@ SUITES: dict[str, Suite] = {
         *(_related(relation) for relation in metamorphic.RELATIONS.values()),
         Suite("other batches", "native engine: other batches of the samples", _network, _each(_batches)),
         Suite("chunks and threads", "native engine: other chunks and threads", _network, _each(_chunks)),
+        Suite("paths", "native engine == itself on every path forced", _network, _each(_paths)),
+        Suite("one by one", "native engine == a frame at a time", _network, _each(_one_by_one)),
         Suite("insert identity maps", "NIR: a Scale by 1 in edges", _graph, _each(_graph_relation(with_identities))),
         Suite("reorder the file", "NIR: nodes and edges in another order", _feed_forward,
               _each(_graph_relation(in_another_order))),

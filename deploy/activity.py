@@ -6,8 +6,10 @@ same form are priced the same way.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,24 @@ from numpy.typing import NDArray
 from snnergy.export.quantnet import QuantNet
 
 I64 = NDArray[np.int64]
+
+
+class Lazy(Mapping[str, I64]):
+    """Arrays that are made when they are first looked at: most callers look at few."""
+
+    def __init__(self, makers: dict[str, Callable[[], I64]]) -> None:
+        self._makers, self._made = makers, dict[str, I64]()
+
+    def __getitem__(self, name: str) -> I64:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +47,8 @@ class Activity:
 
     samples: int
     steps: int
-    spikes: dict[str, I64]
-    active: dict[str, I64]
+    spikes: Mapping[str, I64]
+    active: Mapping[str, I64]
 
     def __add__(self, other: Activity) -> Activity:
         """The activity of both runs together; order does not matter."""
@@ -42,12 +62,25 @@ class Activity:
 
 
 @dataclass(frozen=True, eq=False)
+class Trace:
+    """What every sample of a chunk did; uint8, 0 or 1.
+
+    spikes: name -> [samples, steps, n]; of a source [samples, 1 or steps, n], where one step stands for all
+    active: population -> [samples, steps, n]; both as in ``Activity``
+    """
+
+    spikes: Mapping[str, NDArray[np.uint8]]
+    active: Mapping[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, eq=False)
 class Run:
     """What an engine returns.
 
     outputs:  name -> int64[samples, n], the readout's membrane after the last step (a spiking output: its spike count)
     recorded: name -> uint8[samples, steps, n], the spikes of the populations that were asked for
     membranes, currents: name -> int32[samples, steps, n], the state after each step and its reset, likewise
+    observed: what the observer returned, chunk by chunk
     """
 
     outputs: dict[str, I64]
@@ -55,6 +88,7 @@ class Run:
     recorded: dict[str, NDArray[np.uint8]]
     membranes: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     currents: dict[str, NDArray[np.int32]] = field(default_factory=dict)
+    observed: list[Any] = field(default_factory=list)
 
 
 def verify(net: QuantNet, activity: Activity) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 from snnergy.deploy import engine as native
 from snnergy.deploy import lava_backend, lava_compat, legality, loihi2_hardware, report
+from snnergy.deploy.count import Counter
+from snnergy.deploy.distribution import Meter, joined
 from snnergy.deploy.doctor import packages
 from snnergy.deploy.energy import price
 from snnergy.deploy.job import Inputs, Job, load_inputs, prepare
@@ -68,19 +70,20 @@ def deploy(
     with clock("place"):
         placement = place(job.quant, job.schedule, profile, chips)
         legality.enforce(job.quant, job.schedule, profile, placement)
+        counter = Counter(placement, job.quant, job.schedule, profile)
     with clock("run"):
         encoded = job.quant.encode(inputs.real)
         if engine == "lava":
             run = lava_backend.run(job.quant, encoded, job.schedule, progress=progress)
         else:
-            run = native.run(job.quant, encoded, progress=progress)
+            run = native.run(job.quant, encoded, progress=progress, observe=Meter(counter, profile).measure)
     with clock("cross-check"):
         line, equal = _cross_check(job, inputs, engine, min(cross_check, len(inputs)))
     with clock("accuracy before quantisation"):
         before = float_accuracy(job, inputs)
     after = None if inputs.label is None else accuracy(run.outputs[job.quant.outputs[0]], inputs.label)
     with clock("price"):
-        priced = price(run.activity, placement, job.quant, job.schedule, profile)
+        priced = price(run.activity, placement, job.quant, job.schedule, profile, counter)
     errors = {e.population: e.weight_rms for e in layer_errors(job.net, job.quant)}
     facts = report.RunFacts(
         engine=engine,
@@ -96,6 +99,7 @@ def deploy(
         packages=packages(),
         seconds=clock.seconds,
         lossy=(_rounding(job, errors), *job.quant.lossy),
+        distribution=joined(run.observed) if run.observed else None,
     )
     document = report.document(priced, facts)
     document["model"] = {"file": path.name, "dt_s": job.net.dt_s, "exporter": job.about.version}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snnergy.deploy.activity import Activity
-from snnergy.deploy.count import Counts, count
-from snnergy.deploy.latency import binding, loads, terms
+from snnergy.deploy.count import Counter, Counts
+from snnergy.deploy.latency import Loads, binding, loads, terms
 from snnergy.deploy.placement import Placement
 from snnergy.deploy.schedule import Schedule
 from snnergy.export.net import count_synapses
@@ -123,13 +123,19 @@ class EnergyReport:
 
 
 def price(
-    activity: Activity, placement: Placement, net: QuantNet, schedule: Schedule, profile: Profile
+    activity: Activity,
+    placement: Placement,
+    net: QuantNet,
+    schedule: Schedule,
+    profile: Profile,
+    counter: Counter | None = None,
 ) -> EnergyReport:
     """Energy and time of one inference: events of ``activity`` on ``placement`` times the costs of ``profile``.
 
     Counters are means over samples, so the busiest core of a step is that of the mean sample: with inputs that differ
-    much, the mean time of the busiest core is longer than this. The profile may be another than the one placed for,
-    as long as the mesh is the same. Formulas: ``cost``.
+    much, the mean time of the busiest core is longer than this; ``distribution`` has every sample by itself. The
+    profile may be another than the one placed for, as long as the mesh is the same. Formulas: ``cost``.
+    counter: the tables of this network on this placement, where they are made already
     """
     network = {
         "neurons": sum(p.threshold.size for p in net.populations),
@@ -138,7 +144,8 @@ def price(
         "projections": len(net.projections),
         "depth": max(schedule.depth[name] for name in net.outputs),
     }
-    return cost(count(activity, placement, net, schedule, profile), profile, placement, network)
+    counter = counter or Counter(placement, net, schedule, profile)
+    return cost(counter.count(activity), profile, placement, network)
 
 
 def cost(
@@ -157,16 +164,15 @@ def cost(
     Timcheck et al. 2026 (arXiv:2601.10035); the sum says what holds if nothing overlaps.
     """
     energy = np.zeros((len(counts.cells), len(OPS), 3))
-    for k, pairs in enumerate(OPS.values()):
-        for counter, constant in pairs:
-            quantity: Quantity | None = getattr(profile.energy_pj, constant)
-            if quantity is not None:
-                energy[:, k] += np.outer(counts.by[counter].sum(axis=1) / counts.samples, _ends(quantity))
+    for k, counter, ends in prices(profile):
+        energy[:, k] += np.outer(counts.by[counter].sum(axis=1) / counts.samples, ends)
     dynamic = Interval(*(float(v) for v in energy.sum(axis=(0, 1))))
-    step, pace = _steps(counts, profile, placement)
+    load = loads(counts)
+    step = step_ns(load, profile)
+    pace = binding(counts, load, {f.name: getattr(profile.time_ns, f.name).value for f in fields(TimeCosts)}, placement)
     period = Interval(*(float(v) for v in step.sum(axis=1)))
     mean_step = period * (1 / counts.steps)
-    static, host = (power * period for power in _power_mw(counts, profile))
+    static, host = (power * period for power in power_mw(counts, profile))
     total = dynamic + static + host
     latency = mean_step * float(counts.depth + counts.steps)
     unpriced = tuple(
@@ -229,18 +235,25 @@ def _ends(number: Quantity | Interval) -> tuple[float, float, float]:
     return number.low, number.nominal if isinstance(number, Interval) else number.value, number.high
 
 
-def _steps(counts: Counts, profile: Profile, placement: Placement | None) -> tuple[F64, tuple[str, ...]]:
-    """float64[3, steps], nanoseconds at each of ENDS, and what sets the pace of every step at nominal."""
-    load = loads(counts)
+def prices(profile: Profile) -> Iterator[tuple[int, str, tuple[float, float, float]]]:
+    """Every counter that has a price: index into OPS, name, pJ of an event at each of ENDS."""
+    for k, pairs in enumerate(OPS.values()):
+        for counter, constant in pairs:
+            quantity: Quantity | None = getattr(profile.energy_pj, constant)
+            if quantity is not None:
+                yield k, counter, _ends(quantity)
+
+
+def step_ns(load: Loads, profile: Profile) -> F64:
+    """float64[3, steps], how long each step takes at each of ENDS."""
     low, nominal, high = (
         {f.name: _ends(getattr(profile.time_ns, f.name))[i] for f in fields(TimeCosts)} for i in range(3)
     )
     slow = terms(load, high)[0].sum(axis=0)
-    step = np.stack([terms(load, low)[0].max(axis=0), terms(load, nominal)[0].max(axis=0), slow])
-    return step, binding(counts, load, nominal, placement)
+    return np.stack([terms(load, low)[0].max(axis=0), terms(load, nominal)[0].max(axis=0), slow])
 
 
-def _power_mw(counts: Counts, profile: Profile) -> tuple[Interval, Interval]:
+def power_mw(counts: Counts, profile: Profile) -> tuple[Interval, Interval]:
     """What flows whatever happens: chips and their powered cores; embedded host processors."""
     power = profile.power_mw
     chip = power.chip_many if counts.chips > 1 and power.chip_many else power.chip
@@ -251,7 +264,7 @@ def _power_mw(counts: Counts, profile: Profile) -> tuple[Interval, Interval]:
 def _tornado(counts: Counts, profile: Profile, nominal: float) -> tuple[Driver, ...]:
     """Move one constant at a time over its range, the others nominal; widest first, those without effect left out."""
     load = loads(counts)
-    static, host = _power_mw(counts, profile)
+    static, host = power_mw(counts, profile)
     mw = static.nominal + host.nominal
     ns = {f.name: getattr(profile.time_ns, f.name).value for f in fields(TimeCosts)}
     period = float(terms(load, ns)[0].max(axis=0).sum())

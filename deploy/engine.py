@@ -1,8 +1,8 @@
 """The native engine: exact integers, one population at a time over all steps and samples.
 
 A population outside every loop sees the whole train of those before it, so the time loop is innermost; those of a loop
-go step by step together. ``schedule`` makes hardware with one step per synapse give the same trains. Results do not
-depend on chunks or threads.
+go step by step together. ``schedule`` makes hardware with one step per synapse give the same trains. Results depend
+neither on chunks, threads nor the paths taken (``synapses``).
 """
 
 from __future__ import annotations
@@ -10,34 +10,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import reduce
+from functools import partial
 from math import prod
-from operator import add
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snnergy.deploy import kernels
-from snnergy.deploy.activity import Activity, Run
+from snnergy.deploy.activity import Activity, Lazy, Run, Trace
+from snnergy.deploy.layers import Layers, Neurons, Space, arrive, ready
 from snnergy.errors import BadInput
-from snnergy.export.maps import Conv, Dense, Map
-from snnergy.export.net import components, incoming, loops
-from snnergy.export.quantnet import DECAY_ONE, STATE_SHIFT, QuantNet, QuantPopulation
+from snnergy.export.quantnet import QuantNet
 
 U8 = NDArray[np.uint8]
-CHUNK_BYTES = 64 << 20
-"""About how much one thread holds at a time: samples are run in chunks of this size."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Synapses:
-    """A projection made ready: ``add(x, current)`` adds its contribution to every row."""
-
-    source: str
-    delay: int
-    add: Callable[[U8, NDArray[np.int32]], None]
+CHUNK_BYTES = 256 << 20
+"""At most about this much is held by a thread at a time."""
+CHUNK_WORK = 1 << 20
+"""Neuron-steps of a chunk: enough that the calls do not count, few enough for the caches."""
 
 
 def run(
@@ -47,6 +38,8 @@ def run(
     record: tuple[str, ...] = (),
     states: tuple[str, ...] = (),
     threads: int | None = None,
+    path: str | None = None,
+    observe: Callable[[Trace], Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Run:
     """Run every sample from rest for ``net.steps`` steps.
@@ -54,6 +47,8 @@ def run(
     inputs:   source name -> integers [samples, *shape], presented at every step, or [samples, steps, *shape]
     record:   populations whose spikes are wanted one by one
     states:   populations whose currents and membranes are wanted after each step
+    threads:  default one a core; path: only this way to compute a projection, where it has it, for tests
+    observe:  called by several threads with what the samples of each chunk did; ``Run.observed`` keeps what it returns
     progress: called with (samples done, samples)
     Raises BadInput for an input of the wrong shape or range.
     """
@@ -62,34 +57,37 @@ def run(
     if any(len(x) != samples for x in trains.values()):
         counts = ", ".join(f"'{name}' {len(x)}" for name, x in trains.items())
         raise BadInput(f"the inputs differ in their number of samples: {counts}")
-    synapses = {
-        name: [_Synapses(e.source, e.delay, _kernel(e.map, e.exponent)) for e in edges]
-        for name, edges in incoming(net.projections).items()
-    }
-    parts = components(net.populations, net.projections)
+    layers = Layers(net, path) if path else ready(net)
     sizes = {p.name: prod(p.shape) for p in net.populations}
-    together = max(sum(sizes[p.name] for p in part) for part in parts)
-    width = net.steps * (sum(sizes.values()) + 4 * together + 8 * sum(sizes[name] for name in states))
+    together = max(sum(sizes[p.name] for p in part) for part in layers.parts)
+    kept = 1 + bool(observe)
+    width = net.steps * (kept * sum(sizes.values()) + 4 * together + 8 * sum(sizes[name] for name in states))
     threads = threads or os.cpu_count() or 1
-    size = max(1, min(CHUNK_BYTES // width, -(-samples // threads)))
+    size = min(CHUNK_WORK // (net.steps * sum(sizes.values())), CHUNK_BYTES // width, kernels.LARGEST_CHUNK)
+    size = max(1, min(size, -(-samples // threads)))
     chunks = [slice(start, min(start + size, samples)) for start in range(0, samples, size)]
 
-    def one(chunk: slice) -> Run:
-        return _chunk(net, parts, synapses, {name: x[chunk] for name, x in trains.items()}, record, states)
+    def empty(names: tuple[str, ...], kind: type, *steps: int) -> dict[str, NDArray[Any]]:
+        return {name: np.empty((samples, *steps, sizes[name]), kind) for name in names}
 
-    runs: list[Run] = []
+    outputs, recorded = empty(net.outputs, np.int64), empty(record, np.uint8, net.steps)
+    membranes, currents = (empty(states, np.int32, net.steps) for _ in range(2))
+    counts, observed = _Counts(layers), list[Any]()
+    result = Run(outputs, counts.activity(samples, trains), recorded, membranes, currents, observed)
+
+    def one(chunk: slice) -> Any:
+        space = counts.space(chunk.stop - chunk.start)
+        seen = _chunk(layers, {name: x[chunk] for name, x in trains.items()}, chunk, result, space, observe)
+        counts.done(space)
+        return seen
+
     with ThreadPoolExecutor(threads) as pool:
-        for chunk, part in zip(chunks, pool.map(one, chunks), strict=True):
-            runs.append(part)
+        parts = pool.map(one, chunks) if len(chunks) > 1 else map(one, chunks)
+        for chunk, part in zip(chunks, parts, strict=True):
+            observed.append(part)
             if progress:
                 progress(chunk.stop, samples)
-    return Run(
-        {name: np.concatenate([r.outputs[name] for r in runs]) for name in net.outputs},
-        reduce(add, (r.activity for r in runs)),
-        {name: np.concatenate([r.recorded[name] for r in runs]) for name in record},
-        {name: np.concatenate([r.membranes[name] for r in runs]) for name in states},
-        {name: np.concatenate([r.currents[name] for r in runs]) for name in states},
-    )
+    return result
 
 
 def train(net: QuantNet, name: str, inputs: Mapping[str, NDArray[Any]]) -> U8:
@@ -118,117 +116,113 @@ def train(net: QuantNet, name: str, inputs: Mapping[str, NDArray[Any]]) -> U8:
     return x.astype(np.uint8)
 
 
-def _kernel(linear: Map, exponent: int) -> Callable[[U8, NDArray[np.int32]], None]:
-    if isinstance(linear, Dense):
-        weight = np.ascontiguousarray(linear.weight.T, np.int8)
-        return lambda x, current: kernels.dense(x, weight, exponent, current)
-    if isinstance(linear, Conv):
-        c_out, per_group, kh, kw = linear.weight.shape
-        groups = linear.groups
-        grouped = np.asarray(linear.weight, np.int8).reshape(groups, c_out // groups, per_group, kh, kw)
-        weight = np.ascontiguousarray(grouped.transpose(0, 2, 3, 4, 1)).reshape(-1, kh, kw, c_out // groups)
-        sizes = (per_group, *linear.input_shape[1:], *linear.output_shape[1:])
-        geometry = np.array([*sizes, *linear.stride, *linear.padding, *linear.dilation], np.int64)
-        return lambda x, current: kernels.conv(x, weight, geometry, exponent, current)
-    by_source: Any = linear.weight.tocsc()
-    indptr, target = by_source.indptr.astype(np.int64), by_source.indices.astype(np.int64)
-    weight = by_source.data.astype(np.int8)
-    return lambda x, current: kernels.sparse(x, indptr, target, weight, exponent, current)
+class _Counts:
+    """What every thread has counted, packed as ``scan`` does until a byte could run over or somebody looks."""
+
+    def __init__(self, layers: Layers) -> None:
+        self._layers = layers
+        self._sums: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._idle: list[Space] = []
+        self._lock = Lock()
+
+    def space(self, samples: int) -> Space:
+        """Arrays for a chunk of so many samples, which no other thread has now."""
+        with self._lock:
+            space = self._idle.pop() if self._idle else Space()
+        if space.samples + samples > kernels.LARGEST_CHUNK:
+            self._empty(space)
+        space.samples += samples
+        return space
+
+    def done(self, space: Space) -> None:
+        """The chunk is done."""
+        with self._lock:
+            self._idle.append(space)
+
+    def _empty(self, space: Space) -> None:
+        with self._lock:
+            for name, counts in space.tally.items():
+                if name not in self._sums:
+                    self._sums[name] = _unpacked(counts)
+                    continue
+                for total, more in zip(self._sums[name], _unpacked(counts, np.uint8), strict=True):
+                    total += more
+        space.samples, space.tally = 0, {}
+
+    def activity(self, samples: int, trains: dict[str, U8]) -> Activity:
+        """Of all that is counted until somebody looks."""
+        net = self._layers.net
+
+        def sent(x: U8) -> NDArray[np.int64]:
+            return np.repeat((x != 0).sum(0), net.steps // x.shape[1], axis=0)
+
+        def counted(name: str, which: int) -> NDArray[np.int64]:
+            if len(self._idle) > 1 or self._sums:
+                for space in self._idle:
+                    self._empty(space)
+            found = self._sums[name] if self._sums else _unpacked(self._idle[0].tally[name])
+            return self._layers.outside(name, found[which])
+
+        names = [p.name for p in net.populations]
+        spikes: dict[str, Callable[[], NDArray[np.int64]]] = {n: partial(counted, n, 0) for n in names}
+        spikes |= {name: partial(sent, x) for name, x in trains.items()}
+        return Activity(samples, net.steps, Lazy(spikes), Lazy({n: partial(counted, n, 1) for n in names}))
+
+
+def _unpacked(counts: NDArray[np.uint16], kind: type = np.int64) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Spikes and active updates."""
+    return (counts & 255).astype(kind), (counts >> 8).astype(kind)
 
 
 def _chunk(
-    net: QuantNet,
-    parts: tuple[tuple[QuantPopulation, ...], ...],
-    synapses: dict[str, list[_Synapses]],
+    layers: Layers,
     trains: dict[str, U8],
-    record: tuple[str, ...],
-    states: tuple[str, ...],
-) -> Run:
-    samples, steps = len(next(iter(trains.values()))), net.steps
-    sent: dict[str, U8] = dict(trains)
-    spikes = {name: np.repeat((x != 0).sum(0), steps // x.shape[1], axis=0) for name, x in trains.items()}
-    last_use = {s.source: k for k, part in enumerate(parts) for p in part for s in synapses.get(p.name, ())}
-    done: dict[str, _Neurons] = {}
-    for k, part in enumerate(parts):
-        inner = {p.name for p in part}
-        now = {p.name: _Neurons(p, samples, steps, p.name in states) for p in part}
-        sent |= {name: neurons.out for name, neurons in now.items()}
+    chunk: slice,
+    result: Run,
+    space: Space,
+    observe: Callable[[Trace], Any] | None,
+) -> Any:
+    """Run these samples into their places of the result; what the observer says of them."""
+    samples, steps = len(next(iter(trains.values()))), layers.net.steps
+    sent = {name: layers.inside(name, x) for name, x in trains.items()}
+    spikes = {name: (x != 0).view(np.uint8) for name, x in trains.items()} if observe else {}
+    active: dict[str, U8] = {}
+    for k, component in enumerate(layers.parts):
+        inner = {p.name for p in component}
+        now = {
+            p.name: Neurons(layers, p, samples, steps, space, p.name in result.membranes, bool(observe))
+            for p in component
+        }
         for name, neurons in now.items():
-            for s in synapses.get(name, ()):
+            for s in layers.synapses[name]:
                 if s.source not in inner:
-                    _arrive(s, sent[s.source], neurons.current, range(steps))
-        if loops(part, net.projections):
+                    arrive(s, sent[s.source], neurons, 0, steps)
+        sent |= {name: neurons.out for name, neurons in now.items()}
+        if layers.loops[k]:
             for t in range(steps):
                 for name, neurons in now.items():
-                    for s in synapses.get(name, ()):
+                    for s in layers.synapses[name]:
                         if s.source in inner:
-                            _arrive(s, sent[s.source], neurons.current, range(t, t + 1))
+                            arrive(s, sent[s.source], neurons, t, t + 1)
                     neurons.step(t, t + 1)
         else:
             for neurons in now.values():
                 neurons.step(0, steps)
         for name, neurons in now.items():
-            done[name] = neurons.finished(keep=name in record or name in net.outputs)
-        for name in [name for name in sent if last_use.get(name, k) <= k]:
-            del sent[name]
-    return Run(
-        {name: done[name].output() for name in net.outputs},
-        Activity(
-            samples, steps, spikes | {n: d.spikes for n, d in done.items()}, {n: d.active for n, d in done.items()}
-        ),
-        {name: done[name].out for name in record},
-        {name: done[name].membranes for name in states},
-        {name: done[name].currents for name in states},
-    )
-
-
-class _Neurons:
-    """One population of one chunk, on its way through the steps."""
-
-    def __init__(self, p: QuantPopulation, samples: int, steps: int, stateful: bool) -> None:
-        n, kept = prod(p.shape), steps if stateful else 0
-        self._p, self._ceiling, self._cuba = p, p.threshold << STATE_SHIFT, p.cuba
-        self.current = np.zeros((samples, steps, n), np.int32)
-        self.out = np.zeros((samples, steps, n), np.uint8)
-        self.spikes, self.active = np.zeros((steps, n), np.int64), np.zeros((steps, n), np.int64)
-        self.currents, self.membranes = (np.zeros((samples, kept, n), np.int32) for _ in range(2))
-        self._u, self._v = (np.zeros((samples, n), np.int32) for _ in range(2))
-
-    def step(self, first: int, last: int) -> None:
-        """Run these steps, whose synaptic input is complete."""
-        p = self._p
-        kernels.scan(
-            first, last, self.current, DECAY_ONE - p.current_decay, DECAY_ONE - p.decay, self._ceiling, p.bias,
-            p.spiking, self._cuba, self._u, self._v, self.out, self.spikes, self.active, self.currents, self.membranes,
-        )  # fmt: skip
-
-    def finished(self, keep: bool) -> _Neurons:
-        """Let go of what only the run itself needs."""
-        self.current = np.empty(0, np.int32)
-        if not keep:
-            self.out = np.empty(0, np.uint8)
-        return self
-
-    def output(self) -> NDArray[np.int64]:
-        """int64[samples, n]: number of spikes, or the membrane of a readout."""
-        return self.out.sum(1, dtype=np.int64) if self._p.spiking else self._v.astype(np.int64)
-
-
-def _arrive(s: _Synapses, sent: U8, current: NDArray[np.int32], when: range) -> None:
-    """Add what arrives in these steps; nothing arrives in the first ``delay`` steps of a sample."""
-    samples, steps, n = current.shape
-    first, last = max(when.start, s.delay), when.stop
-    if first >= last:
-        return
-    if sent.shape[1] == 1 < steps:  # the same at every step
-        once = np.zeros((samples, n), np.int32)
-        s.add(sent[:, 0], once)
-        current[:, first:last] += once[:, None]
-        return
-    rows = samples * (last - first)
-    x = np.ascontiguousarray(sent[:, first - s.delay : last - s.delay]).reshape(rows, -1)
-    here = current[:, first:last]
-    flat = np.ascontiguousarray(here).reshape(rows, n)
-    s.add(x, flat)
-    if not np.shares_memory(flat, current):
-        here[:] = flat.reshape(here.shape)
+            space.give(neurons.current)
+            if name in result.outputs:
+                result.outputs[name][chunk] = layers.outside(name, neurons.output())
+            if name in result.recorded:
+                result.recorded[name][chunk] = layers.outside(name, neurons.out)
+            if name in result.membranes:
+                result.membranes[name][chunk] = layers.outside(name, neurons.membranes)
+                result.currents[name][chunk] = layers.outside(name, neurons.currents)
+            if observe:
+                spikes[name] = layers.outside(name, neurons.out)
+                active[name] = layers.outside(name, neurons.busy)
+        for name in [name for name in sent if layers.last_use.get(name, k) <= k]:
+            out = sent.pop(name)
+            if not observe:
+                space.give(out)
+    space.forget()
+    return observe(Trace(spikes, active)) if observe else None

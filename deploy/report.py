@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snnergy import __version__
+from snnergy.deploy.distribution import Distribution
 from snnergy.deploy.energy import OPS, STATEMENT, EnergyReport, Interval
 from snnergy.deploy.report_file import SCHEMA
 from snnergy.hardware_profiles import Profile, Quantity
@@ -29,6 +30,8 @@ OP_LABELS = {
     "interchip": "links between chips",
     "resets": "resets between samples",
 }
+PERCENTILES = (0, 5, 50, 95, 100)
+COSTLIEST, BINS = 5, 24
 _PREFIXES = ("f", "p", "n", "µ", "m", "", "k", "M", "G")
 
 
@@ -42,6 +45,7 @@ class RunFacts:
     inputs:        the input as it was asked for; inputs_sha256: of the integers that were sent
     cross_check:   outcome of running a second engine, None where there was none
     packages:      name -> version; seconds: stage -> wall-clock time; lossy: what quantisation changed
+    distribution:  energy and time of every sample, None where the engine does not say
     """
 
     engine: str
@@ -57,6 +61,7 @@ class RunFacts:
     packages: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     lossy: tuple[str, ...] = ()
+    distribution: Distribution | None = None
 
 
 def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
@@ -101,6 +106,7 @@ def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
         "power_w": report.total_pj.nominal * 1e-12 / seconds if seconds else 0.0,
         "inferences_per_s": 1 / seconds if seconds else 0.0,
         "edp": _interval(report.edp_js, "J s"),
+        "distribution": None if facts.distribution is None else _distribution(facts.distribution),
         "counters": {**report.counters, "input_bytes": counts.input_bytes / counts.samples},
         "layers": [{**row, "weight_error": facts.weight_error.get(row["name"])} for row in _layers(report)],
         "cores": _cores(report),
@@ -124,6 +130,28 @@ def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
 
 def _interval(value: Interval, unit: str) -> dict[str, Any]:
     return {**asdict(value), "unit": unit}
+
+
+def _distribution(samples: Distribution) -> dict[str, Any]:
+    """Nominal values over the samples, the samples that cost most, and how many fall into each of BINS."""
+    energy = samples.energy_pj[:, 1]
+    costliest = np.argsort(-energy, kind="stable")[:COSTLIEST]
+    counts, edges = np.histogram(energy, BINS)
+    return {
+        **{
+            name: {**{f"p{q}": float(np.percentile(values[:, 1], q)) for q in PERCENTILES}, "unit": unit}
+            for name, values, unit in (
+                ("energy", samples.energy_pj, "pJ"),
+                ("dynamic", samples.dynamic_pj, "pJ"),
+                ("latency", samples.latency_ns, "ns"),
+            )
+        },
+        "costliest": [
+            {"sample": int(k), "energy_pj": float(energy[k]), "latency_ns": float(samples.latency_ns[k, 1])}
+            for k in costliest
+        ],
+        "histogram": {"low_pj": float(edges[0]), "high_pj": float(edges[-1]), "samples": counts.tolist()},
+    }
 
 
 def _three(values: NDArray[np.float64]) -> dict[str, float]:
@@ -205,6 +233,14 @@ def span(interval: Mapping[str, Any]) -> str:
     return nominal if low == high else f"{nominal} ({low} .. {high})"
 
 
+def spread(doc: Mapping[str, Any], name: str) -> str:
+    """``p5 180 µJ, p50 183 µJ, p95 190 µJ``, over the samples."""
+    found = doc["distribution"]
+    if found is None:
+        return "not measured: the native engine does"
+    return ", ".join(f"p{q} {si(found[name][f'p{q}'], found[name]['unit'])}" for q in (5, 50, 95))
+
+
 def accuracy_line(doc: Mapping[str, Any]) -> str:
     """``97.10% of 2,000 samples, 97.25% before the weights had 8 bits``."""
     if doc["accuracy"] is None:
@@ -227,6 +263,7 @@ def text(doc: Mapping[str, Any], rows: int = 12) -> RenderableType:
         "  dynamic": span(energy["dynamic"]),
         "  static": span(energy["static"]),
         "  host": span(energy["host"]),
+        "  over samples": spread(doc, "energy"),
         "latency": span(doc["latency"]),
         "  bound by": doc["latency"]["bound_by"],
         "throughput": f"{si(doc['inferences_per_s'], '')} inferences/s at {si(doc['power_w'], 'W')}",
@@ -267,6 +304,6 @@ def html(doc: Mapping[str, Any]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(si=si, span=span, accuracy_line=accuracy_line)
+    environment.filters.update(si=si, span=span, spread=spread, accuracy_line=accuracy_line)
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     return template.render(doc=doc, labels=OP_LABELS)

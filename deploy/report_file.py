@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ MOST = 1e30
 
 Check = Callable[[Any], bool]
 _Shape = Any
-"""A Check and what it wants, ``[shape]``, or a dict of the keys that must be there; "*" is any other."""
+"""A Check and what it wants, Maybe, ``[shape]``, or a dict of the keys that must be there; "*" is any other."""
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """Null, or of this shape."""
+
+    shape: _Shape
 
 
 def _is_text(value: Any) -> bool:
@@ -51,6 +59,12 @@ _ROW: _Shape = {
     **dict.fromkeys(_COUNTERS, NUMBER),
     "energy_pj": {"total": NUMBER, "low": NUMBER, "high": NUMBER},
 }
+_SPREAD: _Shape = {**dict.fromkeys(("p0", "p5", "p50", "p95", "p100"), NUMBER), "unit": UNIT}
+_DISTRIBUTION: _Shape = {
+    **dict.fromkeys(("energy", "dynamic", "latency"), _SPREAD),
+    "costliest": [{"sample": COUNT, "energy_pj": NUMBER, "latency_ns": NUMBER}],
+    "histogram": {"low_pj": NUMBER, "high_pj": NUMBER, "samples": [COUNT]},
+}
 SHAPE: _Shape = {
     "statement": (lambda v: _is_text(v) and v != "", "printable text"),
     **dict.fromkeys(("tool", "target", "target_title", "engine"), TEXT),
@@ -70,6 +84,7 @@ SHAPE: _Shape = {
     "latency": {**_INTERVAL, "bound_by": TEXT},
     "step": _INTERVAL,
     "edp": _INTERVAL,
+    "distribution": Maybe(_DISTRIBUTION),
     "power_w": NUMBER,
     "inferences_per_s": NUMBER,
     "counters": {"synops": NUMBER, "spikes": NUMBER},
@@ -108,7 +123,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _check(file: str, value: Any, shape: _Shape, where: str) -> None:
-    if isinstance(shape, tuple):
+    if isinstance(shape, Maybe):
+        if value is not None:
+            _check(file, value, shape.shape, where)
+    elif isinstance(shape, tuple):
         good, wanted = shape
         if not good(value):
             raise BadInput(f"{file}: '{where}' is {repr(value)[:60]}, must be {wanted}")

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from suites import SUITES, Suite
 
-from snnergy.deploy import engine, kernels
+from snnergy.deploy import kernels, layers, synapses
 from snnergy.export import net_sim, nir_sim
 from snnergy.testing.cases import Case
 from snnergy.testing.strategies import nir_graphs, quantnets
@@ -67,8 +67,8 @@ def test_the_net_is_the_graph(sample: Any) -> None:
 def scan_with(change: Callable[..., dict[str, Any]]) -> Callable[..., None]:
     """The engine's scan with some of its arguments changed."""
     names = (
-        "first", "last", "current", "keep_u", "keep_v", "ceiling", "bias", "spiking", "cuba", "u", "v", "out",
-        "spikes", "active", "currents", "membranes",
+        "first", "last", "current", "keep_u", "keep_v", "ceiling", "bias", "cuba", "u", "v", "out", "counts",
+        "currents", "membranes", "busy",
     )  # fmt: skip
     real = kernels.scan
 
@@ -81,7 +81,7 @@ def scan_with(change: Callable[..., dict[str, Any]]) -> Callable[..., None]:
 
 def first_neuron(bias: Any, **_: Any) -> dict[str, Any]:
     """A bias that depends on the place of a neuron."""
-    return {"bias": np.where(np.arange(len(bias)) == 0, bias + 3200, bias)}
+    return {"bias": np.where(np.arange(len(bias)) == 0, bias + 3200, bias).astype(np.int32)}
 
 
 def at_equality(ceiling: Any, **_: Any) -> dict[str, Any]:
@@ -125,14 +125,16 @@ BROKEN: dict[str, tuple[Any, str, Any]] = {
     "quantised": (kernels, "scan", scan_with(first_neuron)),
     "relabel neurons": (kernels, "scan", scan_with(first_neuron)),
     "split a population": (kernels, "scan", scan_with(first_neuron)),
-    "reorder the network": (engine, "incoming", last_edge_only),
-    "add zero synapses": (engine, "incoming", last_edge_only),
+    "reorder the network": (layers, "incoming", last_edge_only),
+    "add zero synapses": (layers, "incoming", last_edge_only),
     "pad with silent neurons": (kernels, "scan", scan_with(first_neuron)),
     "insert a relay": (kernels, "scan", scan_with(first_neuron)),
-    "other forms of the maps": (kernels, "dense", lambda *_: None),
+    "other forms of the maps": (synapses, "order", lambda _: None),
     "fewer steps": (kernels, "scan", scan_with(by_steps)),
     "other batches": (kernels, "scan", scan_with(by_samples)),
     "chunks and threads": (kernels, "scan", scan_with(by_samples)),
+    "paths": (kernels, "depthwise", lambda *_: None),
+    "one by one": (kernels, "scan", scan_with(by_steps)),
     "insert identity maps": (nir_sim.LINEAR, "", twice),
     "reorder the file": (nir_sim, "closing", first_edge_late),
 }

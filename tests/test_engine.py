@@ -34,6 +34,14 @@ def everything(net: QuantNet) -> tuple[str, ...]:
     return tuple(p.name for p in net.populations)
 
 
+@pytest.mark.parametrize("path", ["events", "listed events", "product", "windows"])
+def test_every_path_alone_gives_the_same_run(path: str) -> None:
+    for seed in range(12):
+        net, inputs = random_quantnet(seed)
+        record = everything(net)
+        assert_same(engine.run(net, inputs, record=record, path=path), engine.run(net, inputs, record=record), record)
+
+
 def test_the_random_networks_are_worth_running() -> None:
     rates = []
     for seed in range(40):
@@ -52,6 +60,7 @@ def test_threads_and_chunks_change_nothing(threads: int, chunk_bytes: int, monke
         record = everything(net)
         plain = engine.run(net, inputs, record=record, threads=1)
         monkeypatch.setattr(engine, "CHUNK_BYTES", chunk_bytes)
+        monkeypatch.setattr(engine, "CHUNK_WORK", chunk_bytes)
         done: list[tuple[int, int]] = []
         again = engine.run(net, inputs, record=record, threads=threads, progress=lambda a, b: done.append((a, b)))  # noqa: B023
         assert_same(again, plain, record)
@@ -192,7 +201,6 @@ def test_chunks_hold_as_many_samples_as_the_bytes_allow() -> None:
     assert stops(net, 5, 10**6, threads=1) == [(5, 5)]
     assert stops(net, 5, 10**6, threads=2) == [(3, 5), (5, 5)]
     assert stops(net, 5, 10**6, threads=9) == [(k, 5) for k in range(1, 6)]
-    assert engine.CHUNK_BYTES == 64 * 1024 * 1024
 
 
 def test_neurons_of_a_loop_are_held_together() -> None:
@@ -246,6 +254,8 @@ def test_options_are_given_by_name() -> None:
         "record",
         "states",
         "threads",
+        "path",
+        "observe",
         "progress",
     ]
 

@@ -1,0 +1,20 @@
+"""Tables of the README that commands write, each between ``<!-- NAME -->`` and ``<!-- end NAME -->``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def put(name: str, text: str, check: bool = False) -> bool:
+    """Write the section, or only see: whether it was as it should be."""
+    from snnergy.files import write_text
+
+    begin, end = f"<!-- {name} -->\n", f"<!-- end {name} -->\n"
+    before = README.read_text(encoding="utf-8")
+    head, rest = before.split(begin)
+    after = head + begin + text + end + rest.split(end)[1]
+    if not check:
+        write_text(README, after)
+    return after == before

@@ -1,0 +1,61 @@
+"""How energy and time differ from one sample to the next; like every number of ``energy``, estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snnergy.deploy.activity import Trace
+from snnergy.deploy.count import Counter
+from snnergy.deploy.energy import Interval, power_mw, prices, step_ns
+from snnergy.deploy.latency import loads
+from snnergy.hardware_profiles import Profile
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """Of every sample, as if it alone were streamed: float64[samples, 3] at ENDS.
+
+    The mean of ``dynamic_pj`` is that of the report. The mean of the times is not shorter than the report's at nominal:
+    the busiest core of a step differs between samples, and the report takes that of the mean sample.
+    """
+
+    energy_pj: F64
+    dynamic_pj: F64
+    latency_ns: F64
+
+
+class Meter:
+    """Prices every sample while the engine runs, which takes ``measure`` as its observer."""
+
+    def __init__(self, counter: Counter, profile: Profile) -> None:
+        self._counter, self._profile = counter, profile
+        self._steps = counter.net.steps
+
+    def measure(self, trace: Trace) -> Distribution:
+        """Energy and time of the samples of one chunk; the formulas are those of ``energy.cost``."""
+        counts = self._counter.each(trace)
+
+        def per_sample(values: F64) -> F64:
+            return values.reshape(3, -1, self._steps).sum(axis=2)
+
+        total = np.zeros((3, counts.steps))
+        for _, counter, ends in prices(self._profile):
+            total += np.outer(ends, counts.by[counter].sum(axis=0))
+        dynamic, period = per_sample(total), per_sample(step_ns(loads(counts), self._profile))
+        power = sum(power_mw(counts, self._profile), Interval(0.0, 0.0, 0.0))
+        flowing = np.array([[power.low], [power.nominal], [power.high]]) * period
+        latency = period * ((counts.depth + self._steps) / self._steps)
+        return Distribution((dynamic + flowing).T, dynamic.T, latency.T)
+
+
+def joined(parts: Sequence[Distribution]) -> Distribution:
+    """The samples of all parts, one part after the other."""
+    return Distribution(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("energy_pj", "dynamic_pj", "latency_ns"))
+    )

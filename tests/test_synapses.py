@@ -1,0 +1,108 @@
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import config
+from scipy.sparse import csr_array
+
+from snnergy.deploy import synapses, vnni
+from snnergy.export.maps import Conv, Dense, Map, Sparse
+
+NAMES = set(synapses.NAMES)
+PLAIN = bool(config.DISABLE_JIT)  # kernels as plain Python are slow
+SIDE, WIDTH = (6, 5) if PLAIN else (30, 40)
+
+
+def random_map(rng: np.random.Generator) -> tuple[Map, tuple[int, ...], tuple[int, ...]]:
+    """Any map with int8 weights, and the shapes of the nodes at its ends."""
+    before: Any = (int(rng.integers(1, 2 * SIDE)),)
+    if rng.random() < 0.4:
+        c = int(rng.integers(1, 9))
+        groups = int(rng.choice([d for d in range(1, c + 1) if c % d == 0]))
+        before = (c, int(rng.integers(1, SIDE)), int(rng.integers(1, SIDE)))
+        size = [int(rng.integers(1, min(n, 4) + 1)) for n in before[1:]]
+        dilation = tuple(
+            int(rng.integers(1, 3)) if 2 * (k - 1) < n else 1 for k, n in zip(size, before[1:], strict=True)
+        )
+        each = 1 if rng.random() < 0.3 else int(rng.integers(1, WIDTH))
+        weight = rng.integers(-128, 128, (groups * each, c // groups, *size)).astype(np.int8)
+        stride, padding = tuple(rng.integers(1, 3, 2).tolist()), tuple(rng.integers(0, 3, 2).tolist())
+        conv = Conv(weight, before, stride, padding, dilation, groups)  # pyright: ignore
+        return conv, before, conv.output_shape
+    if rng.random() < 0.4:
+        before = (3, 4, 2)
+    after = (2, 3, 5) if rng.random() < 0.4 else (int(rng.integers(1, 4 * SIDE)),)
+    weight = rng.integers(-128, 128, (prod(after), prod(before))).astype(np.int8)
+    if rng.random() < 0.5:
+        return Dense(weight, before, after), before, after
+    return Sparse(csr_array(weight * (rng.random(weight.shape) < 0.3)), before, after), before, after
+
+
+def place(shape: tuple[int, ...]) -> Any:
+    found = synapses.order(shape)
+    return np.arange(prod(shape)) if found is None else found
+
+
+def check_every_path(seed: int) -> set[str]:
+    rng = np.random.default_rng(seed)
+    linear, before, after = random_map(rng)
+    exponent, rows = int(rng.integers(-8, 4)), int(rng.integers(1, 2 * SIDE))
+    x = rng.integers(0, 256 if rng.random() < 0.5 else 2, (rows, prod(before))) * (rng.random((rows, 1)) < rng.random())
+    total = x @ linear.matrix().toarray().astype(np.int64).T
+    expected = (total << exponent if exponent >= 0 else total >> -exponent)[:, place(after)]
+    inside = np.ascontiguousarray(x[:, place(before)].astype(np.uint8))
+    found = synapses.paths(linear, exponent, before, after)
+    for path in found:
+        for fresh in (True, False):
+            start = rng.integers(-9, 10, expected.shape).astype(np.int32)
+            current = start.copy()
+            path.add(inside, current, fresh)
+            np.testing.assert_array_equal(current, expected + (0 if fresh else start), err_msg=f"{path.name}: {linear}")
+        assert path.cost(rows, int(np.count_nonzero(x))) > 0
+    return {path.name for path in found}
+
+
+@settings(max_examples=20 if PLAIN else 150)
+@given(st.integers(0, 2**32))
+def test_every_path_is_the_matrix(seed: int) -> None:
+    check_every_path(seed)
+
+
+def test_every_path_is_taken_by_some_map() -> None:
+    assert set().union(*(check_every_path(seed) for seed in range(60))) == NAMES
+
+
+@pytest.mark.parametrize("product", [vnni.product, vnni.plain])
+@pytest.mark.parametrize("outputs", [1, 16, 17, 32, 33, 64, 65, 130])
+def test_every_height_of_tile_gives_the_product(outputs: int, product: Any) -> None:
+    rng = np.random.default_rng(outputs)
+    for rows in (1, 2, 3) if PLAIN else range(1, 20):
+        for inputs in (4, 9) if PLAIN else (1, 3, 4, 9, 64):
+            weight = rng.integers(-128, 128, (outputs, inputs)).astype(np.int8)
+            x = np.zeros((rows + 1, inputs), np.uint8)  # and what a tile may read beyond
+            x[:rows] = rng.integers(0, 256, (rows, inputs))
+            packed, lanes, groups = vnni.pack(weight[:, None])
+            sums = np.empty((rows, 16 * lanes * len(packed)), np.int32)
+            product(
+                np.concatenate([x.ravel(), x.ravel()[:4]]),
+                0,
+                inputs,
+                rows,
+                rows,
+                np.zeros(1, np.int64),
+                groups,
+                packed,
+                lanes,
+                sums,
+            )
+            np.testing.assert_array_equal(sums[:, :outputs], x[:rows].astype(np.int64) @ weight.T.astype(np.int64))
+
+
+@pytest.mark.skipif(not vnni.AVAILABLE, reason="without the instruction events win")
+def test_a_quiet_row_goes_by_events_and_many_busy_ones_by_products() -> None:
+    found = synapses.paths(Dense(np.ones((512, 784), np.int8), (784,), (512,)), 0, (784,), (512,))
+    assert min(found, key=lambda p: p.cost(1, 0)).name == "events"
+    assert min(found, key=lambda p: p.cost(100, 100 * 784)).name == "product"
