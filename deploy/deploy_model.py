@@ -18,14 +18,20 @@ from snnergy.deploy.doctor import packages
 from snnergy.deploy.energy import price
 from snnergy.deploy.job import Inputs, Job, load_inputs, prepare
 from snnergy.deploy.place import place
+from snnergy.deploy.placement import Placement
+from snnergy.deploy.schedule import Schedule, balance
+from snnergy.deploy.split import gather, split
 from snnergy.deploy.targets import find
 from snnergy.deploy.verify import accuracy, float_accuracy, lava_pair
 from snnergy.export.quantize import layer_errors
+from snnergy.export.quantnet import QuantNet
 from snnergy.files import write_text
-from snnergy.hardware_profiles import load
+from snnergy.hardware_profiles import Profile
 
 LAVA_SAMPLES = 16
 """How many samples Lava gets where nobody says: it takes about a hundred times as long as the native engine."""
+PROFILED = 16
+"""Samples that show the mapper who is busy, where nobody says."""
 Progress = Callable[[int, int], None]
 
 
@@ -45,6 +51,9 @@ def deploy(
     samples: int | None = None,
     cross_check: int = 4,
     chips: int | None = None,
+    objective: str = "edp",
+    profile_activity: int = PROFILED,
+    iterations: int = 0,
     spec: str | None = None,
     steps: int | None = None,
     dt_s: float | None = None,
@@ -56,34 +65,46 @@ def deploy(
 
     cross_check: samples that are run on the other engine too, where Lava is installed
     chips:       at most this many; None is the fewest that hold the network
+    objective, iterations: of ``place``; profile_activity: samples whose activity the mapping is made for
     """
     found = find(target)
     if found.hardware:
         loihi2_hardware.run()
-    profile = load(found.profile)
+    profile = found.load()
     if engine == "lava":
         lava_compat.activate()
     clock = _Clock()
     with clock("prepare"):
         job = prepare(path, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
         inputs = load_inputs(job, spec, samples or (LAVA_SAMPLES if engine == "lava" else None), seed)
-    with clock("place"):
-        placement = place(job.quant, job.schedule, profile, chips)
-        legality.enforce(job.quant, job.schedule, profile, placement)
-        counter = Counter(placement, job.quant, job.schedule, profile)
-    with clock("run"):
         encoded = job.quant.encode(inputs.real)
+    with clock("place"):
+        net, schedule, placement = mapped(
+            job,
+            encoded,
+            profile,
+            chips,
+            objective=objective,
+            samples=profile_activity,
+            iterations=iterations,
+            seed=seed,
+        )
+        legality.enforce(net, schedule, profile, placement)
+        counter = Counter(placement, net, schedule, profile)
+    with clock("run"):
         if engine == "lava":
-            run = lava_backend.run(job.quant, encoded, job.schedule, progress=progress)
+            run = lava_backend.run(net, encoded, schedule, progress=progress)
         else:
-            run = native.run(job.quant, encoded, progress=progress, observe=Meter(counter, profile).measure)
+            run = native.run(net, encoded, progress=progress, observe=Meter(counter, profile).measure)
     with clock("cross-check"):
         line, equal = _cross_check(job, inputs, engine, min(cross_check, len(inputs)))
     with clock("accuracy before quantisation"):
         before = float_accuracy(job, inputs)
-    after = None if inputs.label is None else accuracy(run.outputs[job.quant.outputs[0]], inputs.label)
+    after = (
+        None if inputs.label is None else accuracy(gather(run.outputs, job.quant)[job.quant.outputs[0]], inputs.label)
+    )
     with clock("price"):
-        priced = price(run.activity, placement, job.quant, job.schedule, profile, counter)
+        priced = price(run.activity, placement, net, schedule, profile, counter)
     errors = {e.population: e.weight_rms for e in layer_errors(job.net, job.quant)}
     facts = report.RunFacts(
         engine=engine,
@@ -104,6 +125,33 @@ def deploy(
     document = report.document(priced, facts)
     document["model"] = {"file": path.name, "dt_s": job.net.dt_s, "exporter": job.about.version}
     return Deployed(document, equal)
+
+
+def mapped(
+    job: Job,
+    encoded: dict[str, Any],
+    profile: Profile,
+    chips: int | None,
+    *,
+    objective: str,
+    samples: int,
+    iterations: int,
+    seed: int,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[QuantNet, Schedule, Placement]:
+    """The network as it is mapped, its readouts split where a core cannot feed them, and where everything sits.
+
+    samples: of ``encoded`` that are run first, so that the mapping knows who is busy; 0: everyone alike
+    """
+    net = split(job.quant, profile)
+    schedule = job.schedule if net is job.quant else balance(net)
+    few = {name: x[:samples] for name, x in encoded.items()}
+    activity = native.run(net, few).activity if samples else None
+    placement = place(
+        net, schedule, profile, chips, objective=objective, activity=activity, iterations=iterations, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+    return net, schedule, placement
 
 
 def _rounding(job: Job, errors: dict[str, float]) -> str:

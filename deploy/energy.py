@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snnergy.deploy.activity import Activity
 from snnergy.deploy.count import Counter, Counts
-from snnergy.deploy.latency import Loads, binding, loads, terms
+from snnergy.deploy.latency import Loads, binding, loads, terms, times
 from snnergy.deploy.placement import Placement
 from snnergy.deploy.schedule import Schedule
 from snnergy.export.net import count_synapses
 from snnergy.export.quantnet import QuantNet
-from snnergy.hardware_profiles import Profile, Quantity, TimeCosts
+from snnergy.hardware_profiles import BESIDE_SYNOP, Profile, Quantity
 
 F64 = NDArray[np.float64]
 
@@ -31,10 +31,37 @@ OPS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """Kind of operation -> the counters it adds up and the constant that prices each."""
 ENDS = ("low", "nominal", "high")
-_UNPRICED = {
-    "interchip": "energy of the links between chips: not published",
-    "input_byte": "energy of moving inputs and outputs over the host's interface: not published",
-    "barrier": "energy of the barrier that ends a time step: not published",
+_WHAT = {
+    "energy_pj.synop": "energy of synaptic operations",
+    "energy_pj.list_fetch": "energy of fetching lists of synapses",
+    "energy_pj.update_active": "energy of updating active neurons",
+    "energy_pj.update_idle": "energy of updating idle neurons",
+    "energy_pj.spike": "energy of neurons that fire",
+    "energy_pj.message_out": "energy of sending messages",
+    "energy_pj.message_in": "energy of receiving messages",
+    "energy_pj.hop_ew": "energy of hops east and west",
+    "energy_pj.hop_ns": "energy of hops north and south",
+    "energy_pj.reset": "energy of resets between samples",
+    "energy_pj.interchip": "energy of the links between chips",
+    "energy_pj.input_byte": "energy of moving inputs and outputs over the host's interface",
+    "energy_pj.barrier": "energy of the barrier that ends a time step",
+    "time_ns.synop": "time of synaptic operations",
+    "time_ns.update_active": "time of updating active neurons",
+    "time_ns.update_idle": "time of updating idle neurons",
+    "time_ns.spike": "time of neurons that fire",
+    "time_ns.link": "time of messages on a link",
+    "time_ns.barrier": "time of the barrier that ends a time step",
+    "power_mw.chip": "power of the idle chip",
+    "power_mw.core": "power of the cores in use",
+    "power_mw.host": "power of the embedded host processors",
+}
+"""What a report lacks, where the profile lacks the constant."""
+_NO_ENERGY = "dynamic energy: no energy per event is published for this chip"
+_NO_TIME = "latency, static and host energy, energy-delay product: no time is published for this chip"
+_HELD = {
+    "marginal": "updates, spikes, messages, hops and resets by themselves: inside the energy of a synaptic operation",
+    "all-in": "updates, spikes, messages, hops, resets and static power by themselves: inside the energy of a synaptic "
+    "operation",
 }
 _NEVER_PRICED = (
     "configuration: loading weights and programs onto the chip",
@@ -161,7 +188,8 @@ def cost(
     period    = sum of t_step over the steps of a sample; latency = (depth + steps) * mean t_step
 
     Low, nominal and high take the low, value and high of every constant together. The max form is the runtime bound of
-    Timcheck et al. 2026 (arXiv:2601.10035); the sum says what holds if nothing overlaps.
+    Timcheck et al. 2026 (arXiv:2601.10035); the sum says what holds if nothing overlaps. A constant that the profile
+    lacks adds nothing, and ``unpriced`` names it; where it has no time at all, latency, static energy and EDP are 0.
     """
     energy = np.zeros((len(counts.cells), len(OPS), 3))
     for k, counter, ends in prices(profile):
@@ -169,17 +197,12 @@ def cost(
     dynamic = Interval(*(float(v) for v in energy.sum(axis=(0, 1))))
     load = loads(counts)
     step = step_ns(load, profile)
-    pace = binding(counts, load, {f.name: getattr(profile.time_ns, f.name).value for f in fields(TimeCosts)}, placement)
+    pace = binding(counts, load, {name: q.value for name, q in times(profile.time_ns).items()}, placement)
     period = Interval(*(float(v) for v in step.sum(axis=1)))
     mean_step = period * (1 / counts.steps)
     static, host = (power * period for power in power_mw(counts, profile))
     total = dynamic + static + host
     latency = mean_step * float(counts.depth + counts.steps)
-    unpriced = tuple(
-        text
-        for name, text in _UNPRICED.items()
-        if getattr(profile.energy_pj, name) is None and (name != "interchip" or counts.chips > 1)
-    )
     report = EnergyReport(
         profile=profile,
         counts=counts,
@@ -197,7 +220,7 @@ def cost(
         bound_by=max(dict.fromkeys(pace), key=pace.count),
         binding=pace,
         tornado=_tornado(counts, profile, total.nominal),
-        unpriced=unpriced + _NEVER_PRICED,
+        unpriced=(*unpriced(profile, counts.chips), *_NEVER_PRICED),
     )
     verify(report)
     return report
@@ -246,19 +269,43 @@ def prices(profile: Profile) -> Iterator[tuple[int, str, tuple[float, float, flo
 
 def step_ns(load: Loads, profile: Profile) -> F64:
     """float64[3, steps], how long each step takes at each of ENDS."""
-    low, nominal, high = (
-        {f.name: _ends(getattr(profile.time_ns, f.name))[i] for f in fields(TimeCosts)} for i in range(3)
-    )
+    known = times(profile.time_ns).items()
+    low, nominal, high = ({name: _ends(q)[i] for name, q in known} for i in range(3))
     slow = terms(load, high)[0].sum(axis=0)
     return np.stack([terms(load, low)[0].max(axis=0), terms(load, nominal)[0].max(axis=0), slow])
 
 
 def power_mw(counts: Counts, profile: Profile) -> tuple[Interval, Interval]:
     """What flows whatever happens: chips and their powered cores; embedded host processors."""
+
+    def each(quantity: Quantity | None) -> Interval:
+        return Interval(*_ends(quantity)) if quantity else Interval(0.0, 0.0, 0.0)
+
     power = profile.power_mw
     chip = power.chip_many if counts.chips > 1 and power.chip_many else power.chip
-    static = Interval(*_ends(chip)) * float(counts.chips) + Interval(*_ends(power.core)) * float(counts.cores)
-    return static, Interval(*_ends(power.host)) * float(counts.chips)
+    static = each(chip) * float(counts.chips) + each(power.core) * float(counts.cores)
+    return static, each(power.host) * float(counts.chips)
+
+
+def unpriced(profile: Profile, chips: int) -> list[str]:
+    """What a report on so many chips lacks because the profile lacks it, a sentence each; last what is not modelled."""
+    energies = [key for key in profile.missing() if key.startswith("energy_pj.")]
+    rest = [key for key in profile.missing() if key in _WHAT and key not in energies]
+    lines: list[str] = []
+    if profile.scope != "per-term":
+        lines.append(_HELD[profile.scope])
+        energies = [key for key in energies if key.removeprefix("energy_pj.") in BESIDE_SYNOP]
+        rest = [key for key in rest if profile.scope != "all-in" or key not in ("power_mw.chip", "power_mw.core")]
+    elif not any(prices(profile)):
+        lines.append(_NO_ENERGY)
+        energies = []
+    if not times(profile.time_ns):
+        lines.append(_NO_TIME)
+        rest = []
+    many = chips > 1 and profile.power_mw.chip_many is not None
+    skip = {"energy_pj.interchip": chips == 1, "power_mw.chip": many}
+    lines += [f"{_WHAT[key]}: not published" for key in (*energies, *rest) if not skip.get(key)]
+    return lines + ([profile.note] if profile.note else [])
 
 
 def _tornado(counts: Counts, profile: Profile, nominal: float) -> tuple[Driver, ...]:
@@ -266,7 +313,7 @@ def _tornado(counts: Counts, profile: Profile, nominal: float) -> tuple[Driver, 
     load = loads(counts)
     static, host = power_mw(counts, profile)
     mw = static.nominal + host.nominal
-    ns = {f.name: getattr(profile.time_ns, f.name).value for f in fields(TimeCosts)}
+    ns = {name: q.value for name, q in times(profile.time_ns).items()}
     period = float(terms(load, ns)[0].max(axis=0).sum())
     drivers: list[Driver] = []
 
@@ -287,6 +334,6 @@ def _tornado(counts: Counts, profile: Profile, nominal: float) -> tuple[Driver, 
         add(f"time_ns.{name}", getattr(profile.time_ns, name), slower)
     chip = "chip_many" if counts.chips > 1 and profile.power_mw.chip_many else "chip"
     for name, units in ((chip, counts.chips), ("core", counts.cores), ("host", counts.chips)):
-        power: Quantity = getattr(profile.power_mw, name)
-        add(f"power_mw.{name}", power, lambda v, n=units, q=power: nominal + n * (v - q.value) * period)
+        if (power := getattr(profile.power_mw, name)) is not None:
+            add(f"power_mw.{name}", power, lambda v, n=units, q=power: nominal + n * (v - q.value) * period)
     return tuple(sorted(drivers, key=lambda d: d.low - d.high))

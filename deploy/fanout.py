@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
+from snnergy.deploy.tiles import Box
 from snnergy.export.maps import Conv, Dense, Map, Sparse
 from snnergy.export.quantnet import QuantNet
 
@@ -23,44 +24,52 @@ class FanIn(NamedTuple):
     synapses: I64
 
 
-def fan_in(linear: Map, neurons: I64) -> FanIn:
+def fan_in(linear: Map, neurons: I64 | Box) -> FanIn:
     """The inputs that reach ``neurons`` (ascending outputs) and the non-zero synapses that each has among them."""
+    if isinstance(linear, Conv):
+        if isinstance(neurons, Box) and neurons.shape == linear.output_shape:
+            return _conv_fan_in(linear, *(np.arange(a, b) for a, b in zip(neurons.low, neurons.high, strict=True)))
+        some = neurons.neurons if isinstance(neurons, Box) else neurons
+        pixels_out, columns = prod(linear.output_shape[1:]), linear.output_shape[2]
+        c, y, x = (np.unique(i) for i in (some // pixels_out, some % pixels_out // columns, some % columns))
+        if c.size * y.size * x.size == some.size:
+            return _conv_fan_in(linear, c, y, x)
+    some = neurons.neurons if isinstance(neurons, Box) else neurons
     if isinstance(linear, Dense):
-        counts = np.count_nonzero(linear.weight[neurons], axis=0)
+        counts = np.count_nonzero(linear.weight[some], axis=0)
         sources = np.flatnonzero(counts)
         return FanIn(sources, counts[sources].astype(np.int64))
-    if isinstance(linear, Conv):
-        pixels_out = prod(linear.output_shape[1:])
-        channels, pixels = np.unique(neurons // pixels_out), np.unique(neurons % pixels_out)
-        if channels.size * pixels.size == neurons.size:
-            return _conv_fan_in(linear, channels, pixels)
-    part = (linear.weight if isinstance(linear, Sparse) else linear.matrix())[neurons]
+    part = (linear.weight if isinstance(linear, Sparse) else linear.matrix())[some]
     sources, counts = np.unique(part.indices[part.data != 0], return_counts=True)
     return FanIn(sources.astype(np.int64), counts.astype(np.int64))
 
 
-def _conv_fan_in(conv: Conv, channels: I64, pixels: I64) -> FanIn:
-    """Fan-in of the outputs ``channels`` x ``pixels``, from the kernel and the window of inputs that it covers."""
+def _conv_fan_in(conv: Conv, channels: I64, y: I64, x: I64) -> FanIn:
+    """Fan-in of the outputs at these channels, rows and columns: a kernel entry as often as it meets them."""
     c_out, per_group, k_h, k_w = conv.weight.shape
-    c_in, h_in, w_in = conv.input_shape
-    kernel = np.zeros((c_in, k_h, k_w), np.int64)
+    _, h_in, w_in = conv.input_shape
     group = channels // (c_out // conv.groups)
-    for g in np.unique(group):
-        kernel[g * per_group : (g + 1) * per_group] = np.count_nonzero(conv.weight[channels[group == g]], axis=0)
-    y, x = np.divmod(pixels, conv.output_shape[2])
-    first = int(y.min()) * conv.stride[0] - conv.padding[0]
-    last = int(y.max()) * conv.stride[0] - conv.padding[0] + (k_h - 1) * conv.dilation[0]
-    first, last = max(first, 0), min(last, h_in - 1)
-    counts = np.zeros((c_in, max(last - first + 1, 0), w_in), np.int64)
-    for ky in range(k_h):
-        iy = y * conv.stride[0] + ky * conv.dilation[0] - conv.padding[0]
-        for kx in range(k_w):
-            ix = x * conv.stride[1] + kx * conv.dilation[1] - conv.padding[1]
-            inside = (iy >= 0) & (iy < h_in) & (ix >= 0) & (ix < w_in)
-            counts[:, iy[inside] - first, ix[inside]] += kernel[:, ky, kx, None]
+    first, last = int(group[0]), int(group[-1]) + 1
+    kernel = np.zeros((last - first, per_group, k_h, k_w))
+    for g in range(first, last):
+        kernel[g - first] = np.count_nonzero(conv.weight[channels[group == g]], axis=0)
+    rows, met_y = _met(conv, 0, y, h_in)
+    columns, met_x = _met(conv, 1, x, w_in)
+    counts = met_y @ kernel.reshape(-1, k_h, k_w) @ met_x.T  # float64 holds them exactly
     channel, row, column = np.nonzero(counts)
-    sources = (channel * h_in + row + first) * w_in + column
-    return FanIn(sources.astype(np.int64), counts[channel, row, column])
+    sources = ((channel + first * per_group) * h_in + rows[row]) * w_in + columns[column]
+    return FanIn(sources.astype(np.int64), counts[channel, row, column].astype(np.int64))
+
+
+def _met(conv: Conv, axis: int, outputs: I64, size: int) -> tuple[I64, NDArray[np.float64]]:
+    """Input positions under the kernels of these outputs, and float64[positions, taps] how often under each tap."""
+    taps = np.arange(conv.weight.shape[2 + axis])
+    there = outputs[:, None] * conv.stride[axis] - conv.padding[axis] + taps * conv.dilation[axis]
+    inside = (there >= 0) & (there < size)
+    positions = np.unique(there[inside])
+    met = np.zeros((positions.size, taps.size))
+    np.add.at(met, (np.searchsorted(positions, there[inside]), np.broadcast_to(taps, there.shape)[inside]), 1)
+    return positions, met
 
 
 def table(linear: Map, slices: Sequence[I64]) -> csr_array:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snnergy.deploy.count import Counts
 from snnergy.deploy.placement import Placement
+from snnergy.hardware_profiles import Quantity, TimeCosts
 
 F64 = NDArray[np.float64]
 
 TERMS = ("synops", "updates", "link", "barrier")
+UNKNOWN = "not known: no time of this chip is published"
+"""What sets the pace where nothing has a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,22 +48,33 @@ def loads(counts: Counts) -> Loads:
     )
 
 
+def times(costs: TimeCosts) -> dict[str, Quantity]:
+    """The constants that are published, by name."""
+    found = {f.name: getattr(costs, f.name) for f in fields(costs)}
+    return {name: quantity for name, quantity in found.items() if quantity is not None}
+
+
 def terms(load: Loads, ns: Mapping[str, float]) -> tuple[F64, F64]:
     """Time of each of TERMS at every step, float64[4, steps], and the core that sets it (of links and barrier: 0).
 
-    ns: the constants of the profile's TimeCosts by name, nanoseconds
+    ns: the constants of the profile's TimeCosts by name, nanoseconds; one that is missing takes no time
     """
-    synops = load.synops * ns["synop"]
-    updates = (
-        load.updates_active * ns["update_active"] + load.updates_idle * ns["update_idle"] + load.spikes * ns["spike"]
-    )
+
+    def each(name: str) -> float:
+        return ns.get(name, 0.0)
+
+    synops = load.synops * each("synop")
+    updates = load.updates_active * each("update_active") + load.updates_idle * each("update_idle")
+    updates += load.spikes * each("spike")
     none = np.zeros(load.links.shape)
-    longest = [synops.max(axis=0), updates.max(axis=0), load.links * ns["link"], none + ns["barrier"]]
+    longest = [synops.max(axis=0), updates.max(axis=0), load.links * each("link"), none + each("barrier")]
     return np.stack(longest), np.stack([synops.argmax(axis=0), updates.argmax(axis=0), none, none])
 
 
 def binding(counts: Counts, load: Loads, ns: Mapping[str, float], placement: Placement | None) -> tuple[str, ...]:
     """What sets the pace of every step: the term, and the core with its busiest population, or the link."""
+    if not ns:
+        return (UNKNOWN,) * counts.steps
     time, core = terms(load, ns)
     result: list[str] = []
     for t, k in enumerate(time.argmax(axis=0)):

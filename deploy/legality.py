@@ -53,16 +53,17 @@ def violations(net: QuantNet, schedule: Schedule, profile: Profile, placement: P
 def _network(net: QuantNet, schedule: Schedule, profile: Profile) -> Iterator[str]:
     """Limits that hold wherever a neuron sits."""
     core = profile.core
-    if net.weight_bits > core.weight_bits.whole:
+    if core.weight_bits and net.weight_bits > core.weight_bits.whole:
         yield f"weights have {net.weight_bits} bits, {profile.name} stores {core.weight_bits.whole}"
-    if core.state_bits.whole < STATE_BITS:
+    if core.state_bits and core.state_bits.whole < STATE_BITS:
         yield f"states have {STATE_BITS} bits, {profile.name} has {core.state_bits.whole}"
     for s in net.sources:
-        if s.bits > core.spike_bits.whole:
+        if core.spike_bits and s.bits > core.spike_bits.whole:
             yield f"{s.name} sends {s.bits} bits, {profile.name} carries {core.spike_bits.whole}"
     for e, delay in zip(net.projections, schedule.delays, strict=True):
-        if not 0 <= delay <= core.max_delay.whole:
-            yield f"{e.source} -> {e.target} has delay {delay}, {profile.name} has 0 .. {core.max_delay.whole}"
+        most = core.max_delay.whole if core.max_delay else delay
+        if not 0 <= delay <= most:
+            yield f"{e.source} -> {e.target} has delay {delay}, {profile.name} has 0 .. {most}"
 
 
 def _timing(net: QuantNet, schedule: Schedule) -> Iterator[str]:
@@ -199,8 +200,10 @@ def _ones(pairs: csr_array) -> csr_array:
 
 
 def _bytes(e: QuantProjection, home: csr_array, reached: csr_array, bits: int, profile: Profile) -> I64:
-    """int64[cores], bytes of the lists of one projection."""
-    header, word = profile.core.synapse_header_bytes.whole, profile.core.synapse_word_bytes.whole
+    """int64[cores], bytes of the lists of one projection. A profile without words has bytes, without headers none."""
+    core = profile.core
+    header = core.synapse_header_bytes.whole if core.synapse_header_bytes else 0
+    word = core.synapse_word_bytes.whole if core.synapse_word_bytes else 1
     if isinstance(e.map, Conv):
         channels, pixels = e.map.output_shape[0], prod(e.map.output_shape[1:])
         kernel = [int(np.count_nonzero(e.map.weight[c])) for c in range(channels)]

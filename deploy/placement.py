@@ -8,16 +8,27 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from snnergy.deploy.tiles import Box
 from snnergy.export.quantnet import QuantNet
 from snnergy.hardware_profiles import Profile
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """Some neurons of one population: int64[k], ascending flat indices."""
+    """Some neurons of one population. held: a box of them, or int64[k], ascending flat indices."""
 
     population: str
-    neurons: NDArray[np.int64]
+    held: Box | NDArray[np.int64]
+
+    @property
+    def neurons(self) -> NDArray[np.int64]:
+        """int64[size], ascending flat indices."""
+        return self.held.neurons if isinstance(self.held, Box) else self.held
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return self.held.size
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +61,10 @@ def verify(net: QuantNet, placement: Placement, profile: Profile) -> None:
     for core in placement.cores:
         assert core.slices, f"chip {core.chip} core {core.core} is empty"
         for s in core.slices:
-            assert s.neurons.size and (np.diff(s.neurons) > 0).all(), f"a slice of {s.population} is not ascending"
-            assert s.neurons[0] >= 0 and s.neurons[-1] < held[s.population].size, f"{s.population} has no such neuron"
-            held[s.population][s.neurons] += 1
+            neurons = s.neurons
+            assert neurons.size and (np.diff(neurons) > 0).all(), f"a slice of {s.population} is not ascending"
+            assert neurons[0] >= 0 and neurons[-1] < held[s.population].size, f"{s.population} has no such neuron"
+            held[s.population][neurons] += 1
         for name, used in core.usage.items():
             most = getattr(profile.core, name)
             assert most is None or used <= most.whole, f"chip {core.chip} core {core.core} holds {used} {name}"

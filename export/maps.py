@@ -29,6 +29,11 @@ class Dense:
     input_shape: Shape
     output_shape: Shape
 
+    @cached_property
+    def sources(self) -> NDArray[np.int64]:
+        """int64[k], the inputs that any output has a weight for."""
+        return np.flatnonzero(np.asarray(self.weight).any(axis=0))
+
     def matrix(self) -> csr_array:
         """The map as a sparse matrix [n_out, n_in] of its non-zero weights."""
         return csr_array(self.weight)

@@ -32,6 +32,8 @@ START_SCALE = float(1 << 16)
 """First scale tried where only graded inputs feed a population and nothing else sets one."""
 SMALLEST_SCALE = 2.0**-64
 """Last scale tried where nothing feeds a population, so that only its threshold must fit."""
+COARSE, LEAST_EXPONENT = 8, -8
+"""Weights whose largest would round to less keep their bits, and their sum is rounded; down to Loihi's exponent."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,8 @@ def _attempt(
         peak = float(abs(weights(e.map)).max(initial=0.0)) * unit
         exponent = _exponent(peak, bits)
         if source is None:
-            exponent = max(exponent, 0)
+            coarse = peak < COARSE and not np.array_equal(weights(e.map) * unit, np.rint(weights(e.map) * unit))
+            exponent = max(exponent, LEAST_EXPONENT if coarse else 0)
         integer = with_weights(e.map, lambda w, f=unit / 2.0**exponent: np.rint(w * f).astype(np.int8))
         projections.append(QuantProjection(e.source, e.target, integer, exponent, e.delay))
         least, most = reach(integer, (1 << source.bits) - 1 if source else 1)

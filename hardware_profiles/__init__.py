@@ -1,20 +1,26 @@
-"""Chips as data: one TOML file each, in which every number names its source, its range and how it was obtained."""
+"""Chips as data: one TOML file each, in which every number names its source, its range and how it was obtained.
+
+What nobody published is left out of the file and is None here; how to write one: docs/targets.md.
+"""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from snnergy import limits
 from snnergy.errors import BadInput, ProfileError, first_line
 
-NAMES = ("loihi1", "loihi2")
+NAMES = ("loihi1", "loihi2", "speck", "spinnaker2", "truenorth")
 """The chips that ship with the package."""
 
 Evidence = Literal["measured", "simulated", "vendor", "derived", "inherited", "assumed"]
+Scope = Literal["per-term", "marginal", "all-in"]
+"""What the energy of a synop holds: itself alone, all that activity costs on the chip, or static power as well."""
 
 
 @dataclass(frozen=True)
@@ -52,36 +58,38 @@ class ChipLimits:
 
 @dataclass(frozen=True)
 class CoreLimits:
-    """What one core holds. A limit of None is not known or does not exist."""
+    """What one core holds. A limit of None is not known or does not exist, and never constrains."""
 
     neurons: Quantity
-    synapse_bytes: Quantity
-    synapse_word_bytes: Quantity
-    synapse_header_bytes: Quantity
-    in_axons: Quantity
-    out_axons: Quantity
-    groups: Quantity
-    weight_bits: Quantity
-    state_bits: Quantity
-    spike_bits: Quantity
-    max_delay: Quantity
+    synapse_bytes: Quantity | None = None
+    synapse_word_bytes: Quantity | None = None
+    synapse_header_bytes: Quantity | None = None
+    in_axons: Quantity | None = None
+    out_axons: Quantity | None = None
+    groups: Quantity | None = None
+    weight_bits: Quantity | None = None
+    state_bits: Quantity | None = None
+    spike_bits: Quantity | None = None
+    max_delay: Quantity | None = None
     accumulator_slots: Quantity | None = None
+    fan_in: Quantity | None = None
+    reset_steps: Quantity | None = None
 
 
 @dataclass(frozen=True)
 class EnergyCosts:
     """Picojoules per event. An energy of None is not published; the report lists it as not priced."""
 
-    synop: Quantity
-    list_fetch: Quantity
-    update_active: Quantity
-    update_idle: Quantity
-    spike: Quantity
-    message_out: Quantity
-    message_in: Quantity
-    hop_ew: Quantity
-    hop_ns: Quantity
-    reset: Quantity
+    synop: Quantity | None = None
+    list_fetch: Quantity | None = None
+    update_active: Quantity | None = None
+    update_idle: Quantity | None = None
+    spike: Quantity | None = None
+    message_out: Quantity | None = None
+    message_in: Quantity | None = None
+    hop_ew: Quantity | None = None
+    hop_ns: Quantity | None = None
+    reset: Quantity | None = None
     interchip: Quantity | None = None
     input_byte: Quantity | None = None
     barrier: Quantity | None = None
@@ -89,29 +97,33 @@ class EnergyCosts:
 
 @dataclass(frozen=True)
 class TimeCosts:
-    """Nanoseconds per event on the unit that serves it, and of the barrier that ends a time step."""
+    """Nanoseconds per event on the unit that serves it, and of the barrier that ends a step. None: not published."""
 
-    synop: Quantity
-    update_active: Quantity
-    update_idle: Quantity
-    spike: Quantity
-    link: Quantity
-    barrier: Quantity
+    synop: Quantity | None = None
+    update_active: Quantity | None = None
+    update_idle: Quantity | None = None
+    spike: Quantity | None = None
+    link: Quantity | None = None
+    barrier: Quantity | None = None
 
 
 @dataclass(frozen=True)
 class PowerCosts:
     """Milliwatts that flow whatever the network does; ``chip_many`` replaces ``chip`` on boards of several chips."""
 
-    chip: Quantity
-    core: Quantity
-    host: Quantity
+    chip: Quantity | None = None
+    core: Quantity | None = None
+    host: Quantity | None = None
     chip_many: Quantity | None = None
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One chip. ``sources`` is the [source] table: key -> citation."""
+    """One chip.
+
+    sources: the [source] table: key -> citation; scope: of ``energy_pj``; boards: name -> number of chips
+    note:    what of the chip is not modelled, in a sentence
+    """
 
     name: str
     title: str
@@ -121,10 +133,33 @@ class Profile:
     time_ns: TimeCosts
     power_mw: PowerCosts
     sources: dict[str, str]
+    scope: Scope = "per-term"
+    boards: dict[str, Quantity] = field(default_factory=dict)
+    note: str = ""
+
+    def numbers(self) -> Iterator[tuple[str, Quantity]]:
+        """Every number that the profile has, by its key in the file, as ``energy_pj.synop``."""
+        for table in TABLES:
+            part = getattr(self, table)
+            for f in fields(part):
+                if (quantity := getattr(part, f.name)) is not None:
+                    yield f"{table}.{f.name}", quantity
+        for name, chips in self.boards.items():
+            yield f"boards.{name}", chips
+
+    def missing(self) -> tuple[str, ...]:
+        """The keys of the numbers that it could have and has not."""
+        parts = ((table, getattr(self, table)) for table in TABLES)
+        return tuple(f"{t}.{f.name}" for t, part in parts for f in fields(part) if getattr(part, f.name) is None)
 
 
+TABLES = ("chip", "core", "energy_pj", "time_ns", "power_mw")
+_KEYS = ("name", "title", *TABLES, "boards", "source", "note")
+_MAY_MISS = ("boards", "note")
+BESIDE_SYNOP = ("synop", "interchip", "input_byte")
+"""The energies that a synop does not hold, whatever the scope: of what leaves the chip."""
 UNITS = {"energy_pj": "pJ", "time_ns": "ns", "power_mw": "mW"}
-"""Unit of a whole table; a limit's unit is its own key."""
+"""Unit of a whole table; a limit's unit is its own key, and that of a board is chips."""
 MAY_BE_0 = ("synapse_header_bytes", "max_delay")
 """Limits of which a chip may have none; all others divide something or hold something."""
 MOST = 1e15
@@ -172,29 +207,64 @@ def _read(path: Path) -> Profile:
 
 
 def _profile(data: dict[str, Any], file: str) -> Profile:
-    known = tuple("source" if f.name == "sources" else f.name for f in fields(Profile))
-    _only(data, known, "", file)
-    for key in known:
-        if key not in data:
+    _only(data, _KEYS, "", file)
+    for key in _KEYS:
+        if key not in data and key not in _MAY_MISS:
             raise ProfileError(f"{file}: '{key}' is missing")
     sources = _typed(data["source"], dict, "a table", "source", file)
     sources = {key: _text(text, f"source.{key}", file) for key, text in sources.items()}
-    return Profile(
+    profile = Profile(
         _text(data["name"], "name", file),
         _text(data["title"], "title", file),
         _seated(_table(ChipLimits, "chip", data, sources, file), file),
-        _table(CoreLimits, "core", data, sources, file),
+        _worded(_table(CoreLimits, "core", data, sources, file), file),
         _table(EnergyCosts, "energy_pj", data, sources, file),
         _table(TimeCosts, "time_ns", data, sources, file),
         _table(PowerCosts, "power_mw", data, sources, file),
         sources,
+        _scope(data, file),
+        _boards(data.get("boards", {}), sources, file),
+        _text(data.get("note", ""), "note", file),
     )
+    _unmixed(profile, file)
+    return profile
+
+
+def _scope(data: dict[str, Any], file: str) -> Scope:
+    scope = _typed(data["energy_pj"], dict, "a table", "energy_pj", file).get("scope", "per-term")
+    if scope not in get_args(Scope):
+        raise ProfileError(f"{file}: energy_pj.scope is {repr(scope)[:SHOWN]}; known: {', '.join(get_args(Scope))}")
+    return scope
+
+
+def _unmixed(profile: Profile, file: str) -> None:
+    """Raise where an energy stands beside one that holds it already."""
+    if profile.scope == "per-term":
+        return
+    if profile.energy_pj.synop is None:
+        raise ProfileError(f"{file}: energy_pj.scope is '{profile.scope}', which needs energy_pj.synop")
+    inside = [f"energy_pj.{f.name}" for f in fields(EnergyCosts) if f.name not in BESIDE_SYNOP]
+    if profile.scope == "all-in":
+        inside += ["power_mw.chip", "power_mw.core", "power_mw.chip_many"]
+    for key, _ in profile.numbers():
+        if key in inside:
+            held = f"{file}: energy_pj.synop holds {key} already"
+            raise ProfileError(f"{held}: {profile.scope} constants cannot be mixed with per-term ones")
+
+
+def _boards(entry: Any, sources: dict[str, str], file: str) -> dict[str, Quantity]:
+    table = _typed(entry, dict, "a table", "boards", file)
+    return {
+        _text(name, "a name in boards", file): _quantity(chips, f"boards.{name[:SHOWN]}", "chips", True, sources, file)
+        for name, chips in table.items()
+    }
 
 
 def _table(kind: type[_T], name: str, data: dict[str, Any], sources: dict[str, str], file: str) -> _T:
     table = _typed(data[name], dict, "a table", name, file)
     columns = fields(kind)  # type: ignore[arg-type]  # every kind is a dataclass
-    _only(table, tuple(f.name for f in columns), f"{name}.", file)
+    known = tuple(f.name for f in columns) + (("scope",) if name == "energy_pj" else ())
+    _only(table, known, f"{name}.", file)
     row: dict[str, Quantity] = {}
     for f in columns:
         if f.name in table:
@@ -235,6 +305,13 @@ def _seated(chip: ChipLimits, file: str) -> ChipLimits:
     if not chip.cores.whole <= seats <= MAX_SEATS:
         raise ProfileError(f"{file}: the mesh seats {seats} cores; {chip.cores.whole} to {MAX_SEATS} are needed")
     return chip
+
+
+def _worded(core: CoreLimits, file: str) -> CoreLimits:
+    """The limits, where synaptic memory says how long its words are."""
+    if core.synapse_bytes is not None and core.synapse_word_bytes is None:
+        raise ProfileError(f"{file}: core.synapse_bytes needs core.synapse_word_bytes, the length of a word")
+    return core
 
 
 def _only(table: dict[str, Any], known: tuple[str, ...], prefix: str, file: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,32 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document o
 SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random.")
 INPUT = click.option(
     "--input", "spec", metavar="SPEC", help="avdigits:test, a .npz, or random[:RATE]; default: the file's own."
+)
+CHIPS = click.option(
+    "--chips", type=click.IntRange(1), help="At most this many chips; default: the fewest that hold it."
+)
+OBJECTIVE = click.option(
+    "--objective",
+    type=click.Choice(["edp", "energy", "latency", "cores"]),
+    default="edp",
+    show_default=True,
+    help="What the mapping is chosen for.",
+)
+PROFILE_ACTIVITY = click.option(
+    "--profile-activity",
+    metavar="N",
+    type=click.IntRange(0),
+    default=16,
+    show_default=True,
+    help="Samples whose activity the mapping is made for; 0: all neurons alike.",
+)
+ITERATIONS = click.option(
+    "--iterations",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Halve the slowest core so often, while that is better.",
 )
 STEPS = click.option(
     "--steps", type=click.IntRange(1, 65536), help="Time steps of a sample; default: what the file records."
@@ -187,30 +214,44 @@ def verify(model: Path | None, case: Path | None, shrink: str | None, as_json: b
 
 @cli.command()
 @MODEL
-@TARGET
+@click.option(
+    "--target",
+    metavar="T[,T2,...]",
+    default="loihi2-sim",
+    show_default=True,
+    callback=lambda _context, _option, value: tuple(dict.fromkeys(value.split(","))),
+    help="One or several; see: snnergy targets; or profiles, chip.toml.",
+)
 @click.option("--chips", type=click.IntRange(1), help="At most this many; default: as many as the chip's systems have.")
+@click.option("--place", "placing", is_flag=True, help="Place it too, which takes longer: on how many chips and cores.")
+@click.option("--sarif", type=click.Path(path_type=Path, dir_okay=False), help="Write the violations as SARIF 2.1.0.")
 @STEPS
 @DT
 @BITS
 @MAX_SIZE
 @JSON
-def check(
-    model: Path, target: str, chips: int | None, steps: int | None, dt_s: float | None, weight_bits: int, as_json: bool
-) -> int:
-    """Does it fit? Every population against every limit of the chip, without running anything; exit 1 if not.
+def check(model: Path, target: tuple[str, ...], sarif: Path | None, as_json: bool, **settings: Any) -> int:
+    """Does it fit? Every design rule of a chip at once, from the file alone, in seconds; exit 1 if not.
 
     \b
     snnergy check model.nir
-    snnergy check model.nir --target loihi1-sim --chips 1
-    """
-    from snnergy.deploy.check_model import check_model, text
+    snnergy check model.nir --target loihi1-sim,kapoho-point --chips 1
 
-    checked = check_model(model, target, chips, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
+    The rules, and what is said of each: docs/check.md.
+    """
+    from snnergy.deploy import check_model, check_text
+    from snnergy.deploy import sarif as log
+    from snnergy.files import check_outputs, write_text
+
+    check_outputs(sarif, reads=model)
+    checked = check_model.check_model(model, target, **settings)
+    if sarif:
+        write_text(sarif, log.document(checked))
     if as_json:
         console.print_json(checked.to_dict())
     else:
-        console.show(text(checked))
-    return 0 if checked.placement else 1
+        console.show(check_text.text(checked))
+    return 0 if checked.fits else 1
 
 
 @cli.command()
@@ -228,7 +269,10 @@ def check(
     metavar="N",
     help="Samples to repeat on the other engine.",
 )
-@click.option("--chips", type=click.IntRange(1), help="At most this many chips; default: the fewest that hold it.")
+@CHIPS
+@OBJECTIVE
+@PROFILE_ACTIVITY
+@ITERATIONS
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as JSON.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as a page.")
 @INPUT
@@ -261,6 +305,60 @@ def deploy(model: Path, target: str, output: Path | None, html: Path | None, as_
     return 0 if done.equal else 1
 
 
+@cli.command("map")
+@click.argument("model", type=click.Path(path_type=Path), default="model.nir")
+@TARGET
+@CHIPS
+@OBJECTIVE
+@PROFILE_ACTIVITY
+@ITERATIONS
+@click.option("--samples", type=click.IntRange(1), help="To count on; default: those of --profile-activity.")
+@click.option("--explain", is_flag=True, help="Say of every population why it sits where it sits.")
+@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw the mesh of every chip.")
+@click.option(
+    "--metric",
+    type=click.Choice(["synops", "energy", "memory", "busy"]),
+    default="busy",
+    show_default=True,
+    help="What --svg shows of a core.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the mapping as JSON.")
+@INPUT
+@STEPS
+@DT
+@BITS
+@SEED
+@MAX_SIZE
+@JSON
+def map_command(
+    model: Path, target: str, svg: Path | None, metric: str, output: Path | None, as_json: bool, **settings: Any
+) -> None:
+    """Where does every neuron sit, what sets the pace there, and why? Exit 1 if it does not fit.
+
+    \b
+    snnergy map model.nir --explain
+    snnergy map model.nir --objective latency --svg cores.svg --metric synops -o mapping.json
+
+    How the mapper works, and the form of the JSON: docs/mapping.md.
+    """
+    from snnergy.deploy import map_model, picture
+    from snnergy.files import check_outputs, write_text
+
+    check_outputs(output, svg, reads=model)
+    tell = None if as_json else lambda stage: console.say(f"map: {stage}")
+    document = map_model.map_model(model, target, progress=tell, **settings)
+    if output:
+        write_text(output, json.dumps(document, indent=2, allow_nan=False) + "\n")
+    if svg:
+        write_text(svg, picture.heat(document, metric))
+    if as_json:
+        console.print_json(document)
+    else:
+        console.show(map_model.text(document))
+        for path in (path for path in (output, svg) if path):
+            console.say(f"wrote {path}")
+
+
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page.")
@@ -286,22 +384,45 @@ def report(file: Path, html: Path | None, svg: Path | None) -> None:
         console.show(reports.text(document))
 
 
-@cli.command()
+@cli.group(invoke_without_command=True)
 @JSON
-def targets(as_json: bool) -> None:
-    """List what --target can name.
+@click.pass_context
+def targets(context: click.Context, as_json: bool) -> None:
+    """List what --target can name: chips and boards.
 
     \b
     snnergy targets
-    snnergy targets --json
+    snnergy targets show kapoho-point
     """
-    from snnergy.deploy.doctor import target_rows
+    if context.invoked_subcommand:
+        return
+    from snnergy.deploy import targets as known
 
-    rows = target_rows()
+    rows = known.rows()
     if as_json:
         console.print_json(rows)
-    for row in () if as_json else rows:
-        click.echo(f"{row['name']:<12} {row['title']} ({row['state']})")
+    else:
+        console.show(known.table(rows))
+
+
+@targets.command()
+@click.argument("name")
+@JSON
+@click.pass_context
+def show(context: click.Context, name: str, as_json: bool) -> None:
+    """Show every number of a target, its range, how it was obtained and where it is from; chip.toml shows your own.
+
+    \b
+    snnergy targets show loihi2-sim
+    snnergy targets show chip.toml --json
+    """
+    from snnergy.deploy import targets as known
+
+    sheet = known.sheet(name)
+    if as_json or (context.parent and context.parent.params["as_json"]):
+        console.print_json(sheet)
+    else:
+        console.show(known.text(sheet))
 
 
 @cli.command()

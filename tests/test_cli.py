@@ -323,7 +323,7 @@ def test_doctor_and_targets_speak_json(run):
     assert {row["name"] for row in json.loads(out)} >= {"python", "nir", "torch", "lava-nc"}
     code, out, _ = run("targets", "--json")
     assert code == 0
-    assert [row["name"] for row in json.loads(out)] == ["loihi2-sim", "loihi1-sim", "loihi2"]
+    assert [row["name"] for row in json.loads(out)][:3] == ["loihi2-sim", "loihi1-sim", "loihi2"]
 
 
 @pytest.mark.parametrize("args", [["--help"], ["doctor"], ["check", "model.nir"], ["deploy", "--samples", "2"]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,7 @@ FOLDER = Path(__file__).parents[1] / "hardware_profiles"
 
 
 def quantities(name: str) -> dict[str, Quantity]:
-    profile = load(name)
-    tables = ("chip", "core", "energy_pj", "time_ns", "power_mw")
-    every = {f"{t}.{f.name}": getattr(getattr(profile, t), f.name) for t in tables for f in fields(getattr(profile, t))}
-    return {key: q for key, q in every.items() if q is not None}
+    return dict(load(name).numbers())
 
 
 def test_names_are_the_files_of_the_folder() -> None:
@@ -71,7 +67,9 @@ def says(call: str | Path) -> str:
 
 def test_an_unknown_name_names_the_nearest() -> None:
     assert says("lohi2") == "no hardware profile 'lohi2'; did you mean 'loihi2'?"
-    assert says("cpu") == "no hardware profile 'cpu'; known: loihi1, loihi2, or the path of a .toml file"
+    assert says("cpu") == (
+        "no hardware profile 'cpu'; known: loihi1, loihi2, speck, spinnaker2, truenorth, or the path of a .toml file"
+    )
     assert says("no/t.toml") == "no hardware profile at 'no/t.toml'"
 
 
@@ -115,11 +113,10 @@ HOP = 'hop_ew        = { value = 3.0, from = "davies2018", evidence = "inherited
             'hop_ew = { value = 3, unit = "pJ", from = "brief", evidence = "vendor" }',
             "unknown key 'energy_pj.hop_ew.unit'; known: value, low, high, from, evidence, note",
         ),
-        ("", "'energy_pj.hop_ew' is missing"),
         (
             HOP + "\nhop_up = 3.0",
             "unknown key 'energy_pj.hop_up'; known: synop, list_fetch, update_active, update_idle, spike, message_out, "
-            "message_in, hop_ew, hop_ns, reset, interchip, input_byte, barrier",
+            "message_in, hop_ew, hop_ns, reset, interchip, input_byte, barrier, scope",
         ),
     ],
 )  # fmt: skip
@@ -145,7 +142,8 @@ def test_a_file_that_is_not_toml_says_so(tmp_path: Path) -> None:
     assert says(path).startswith("t.toml: not a TOML file: ")
     path.write_text("name = 'x'\nspeed = 3\n")
     assert says(path) == (
-        "t.toml: unknown key 'speed'; known: name, title, chip, core, energy_pj, time_ns, power_mw, source"
+        "t.toml: unknown key 'speed'; "
+        "known: name, title, chip, core, energy_pj, time_ns, power_mw, boards, source, note"
     )
     path.write_text("name = 'x'\n")
     assert says(path) == "t.toml: 'title' is missing"
@@ -180,6 +178,130 @@ CORES = "mesh_width       = { value = 8,"
 )
 def test_a_number_that_no_chip_has_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert spoilt(tmp_path, old, new) == message
+
+
+MINIMAL = """
+name  = "toy"
+title = "Toy chip"
+
+[chip]
+cores            = { value = 4, from = "us", evidence = "assumed" }
+mesh_width       = { value = 2, from = "us", evidence = "assumed" }
+mesh_height      = { value = 2, from = "us", evidence = "assumed" }
+cores_per_router = { value = 1, from = "us", evidence = "assumed" }
+chips_max        = { value = 1, from = "us", evidence = "assumed" }
+
+[core]
+neurons = { value = 100, from = "us", evidence = "assumed" }
+
+[energy_pj]
+
+[time_ns]
+
+[power_mw]
+
+[source]
+us = "ours"
+"""
+
+
+def changed(tmp_path: Path, old: str, new: str) -> Path:
+    assert MINIMAL.count(old) == 1
+    path = tmp_path / "t.toml"
+    path.write_text(MINIMAL.replace(old, new))
+    return path
+
+
+def test_cores_a_mesh_and_neurons_make_a_profile(tmp_path: Path) -> None:
+    profile = load(changed(tmp_path, "ours", "we"))
+    assert [key for key, _ in profile.numbers()] == [
+        "chip.cores",
+        "chip.mesh_width",
+        "chip.mesh_height",
+        "chip.cores_per_router",
+        "chip.chips_max",
+        "core.neurons",
+    ]
+    assert (profile.scope, profile.boards, profile.note) == ("per-term", {}, "")
+    assert {"core.in_axons", "energy_pj.synop", "time_ns.barrier", "power_mw.chip"} <= set(profile.missing())
+
+
+@pytest.mark.parametrize("line", [line for line in MINIMAL.splitlines() if " = " in line and "us " not in line])
+def test_and_nothing_of_it_can_be_missing(tmp_path: Path, line: str) -> None:
+    assert says(changed(tmp_path, f"{line}\n", "")).endswith(f"{line.split()[0]}' is missing")
+
+
+def test_numbers_and_missing_are_all_that_there_could_be() -> None:
+    for name in names():
+        profile = load(name)
+        keys = [key for key, _ in profile.numbers() if not key.startswith("boards.")]
+        assert not set(keys) & set(profile.missing())
+        assert len(keys) + len(profile.missing()) == 42, name
+
+
+Q = '{ value = 2, from = "us", evidence = "assumed" }'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "[energy_pj]\n",
+            f'[energy_pj]\nscope = "all-in"\nsynop = {Q}\nhop_ew = {Q}\n',
+            "energy_pj.synop holds energy_pj.hop_ew already: all-in constants cannot be mixed with per-term ones",
+        ),
+        (
+            "[energy_pj]\n\n[time_ns]\n\n[power_mw]\n",
+            f'[energy_pj]\nscope = "all-in"\nsynop = {Q}\n[time_ns]\n[power_mw]\ncore = {Q}\n',
+            "energy_pj.synop holds power_mw.core already: all-in constants cannot be mixed with per-term ones",
+        ),
+        (
+            "[energy_pj]\n",
+            f'[energy_pj]\nscope = "marginal"\nsynop = {Q}\nspike = {Q}\n',
+            "energy_pj.synop holds energy_pj.spike already: marginal constants cannot be mixed with per-term ones",
+        ),
+        (
+            "[energy_pj]\n",
+            f'[energy_pj]\nscope = "all-in"\ninterchip = {Q}\n',
+            "energy_pj.scope is 'all-in', which needs energy_pj.synop",
+        ),
+        (
+            "[energy_pj]\n",
+            '[energy_pj]\nscope = "all"\n',
+            "energy_pj.scope is 'all'; known: per-term, marginal, all-in",
+        ),
+        ("[energy_pj]\n", "[energy_pj]\nscope = 3\n", "energy_pj.scope is 3; known: per-term, marginal, all-in"),
+        (
+            "[core]\n",
+            f"[core]\nsynapse_bytes = {Q}\n",
+            "core.synapse_bytes needs core.synapse_word_bytes, the length of a word",
+        ),
+        (
+            "[source]\n",
+            '[boards]\nbig = { value = 0, from = "us", evidence = "assumed" }\n[source]\n',
+            "boards.big.value is 0, must be a whole number, 1 or more",
+        ),
+        ("[source]\n", "[boards]\nbig = 3\n[source]\n", "boards.big is 3, must be a table { value = ..., from = ... }"),
+        ('title = "Toy chip"\n', 'title = "Toy chip"\nboards = 3\n', "boards is 3, must be a table"),
+        ('title = "Toy chip"\n', 'title = "Toy chip"\nnote = 3\n', "note is 3, must be text"),
+    ],
+)  # fmt: skip
+def test_numbers_that_hold_each_other_and_boards_without_chips(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert says(changed(tmp_path, old, new)) == f"t.toml: {message}"
+
+
+def test_all_in_leaves_room_for_what_is_outside_the_chip(tmp_path: Path) -> None:
+    table = f'[energy_pj]\nscope = "all-in"\nsynop = {Q}\ninterchip = {Q}\ninput_byte = {Q}\n'
+    profile = load(changed(tmp_path, "[energy_pj]\n", table))
+    assert profile.scope == "all-in" and profile.energy_pj.interchip
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_is_inside_the_energy_of_a_synop_is_not_given_again(name: str) -> None:
+    profile = load(name)
+    assert profile.scope == ("marginal" if name == "truenorth" else "per-term")
 
 
 def test_a_number_of_many_digits_is_no_traceback(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mapping import SEEDS, looped, scattered, skip_network, small
 
-from snnergy.deploy import check_model, deploy_model, legality, placement
+from snnergy.deploy import check_model, deploy_model, legality, placement, targets
 from snnergy.deploy.fit import LIMITS
 from snnergy.deploy.job import prepare
 from snnergy.deploy.legality import enforce, usage, violations
@@ -365,7 +365,7 @@ def nir_path(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("module", "command"),
     [
-        (check_model, lambda path: check_model.check_model(path, "loihi2", None, steps=3, dt_s=1e-4)),
+        (check_model, lambda path: check_model.check_model(path, ["loihi2"], None, steps=3, dt_s=1e-4, placing=True)),
         (deploy_model, lambda path: deploy_model.deploy(path, "loihi2-sim", spec="random", steps=3, dt_s=1e-4)),
     ],
 )
@@ -375,8 +375,9 @@ def test_a_mapper_that_overfills_a_core_is_caught_before_anything_runs(
     """The real mapper, told of larger cores than the chip has."""
     path = nir_path(tmp_path)
     job = prepare(path, steps=3, dt_s=1e-4)
-    monkeypatch.setattr(module, "load", lambda name: small(load(name), neurons=2))
-    monkeypatch.setattr(module, "place", lambda net, schedule, profile, chips: place(net, schedule, LOIHI2, chips))
+    for owner in (module, targets):
+        monkeypatch.setattr(owner, "load", lambda name: small(load(name), neurons=2), raising=False)
+    monkeypatch.setattr(module, "place", lambda net, schedule, *_, **__: place(net, schedule, LOIHI2))
     assert len(place(job.quant, job.schedule, LOIHI2).cores) == 1
     with pytest.raises(AssertionError, match=r"^chip 0 core 0 holds 4 neurons, allowed 2$"):
         command(path)

@@ -103,14 +103,14 @@ def test_placing_twice_gives_the_same_cores() -> None:
 
 
 def test_seats_start_at_the_entry_and_neighbours_in_a_chain_touch() -> None:
-    chip = load("loihi2").chip
+    profile = load("loihi2")
     k = 24
     traffic = np.diag(np.full(k - 1, 10.0), 1)
     entering = np.zeros(k)
     entering[0] = 10
-    slots = seat(traffic, entering, np.zeros(k, np.int64), chip)
+    _, slots = seat(traffic, entering, 1, profile)
     assert len(set(slots.tolist())) == k
-    xy = routers(chip)[slots]
+    xy = routers(profile.chip)[slots]
     assert tuple(xy[0]) == (0, 0)
     assert np.abs(np.diff(xy, axis=0)).sum(axis=1).max() <= 1
 

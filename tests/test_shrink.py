@@ -24,10 +24,10 @@ from snnergy.testing.draw import Seeded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TIE = ("scan", "y > ceiling[i]", "y >= ceiling[i]")
+TIE = ("scan", "y > top[i]", "y >= top[i]")
 FLIPPED = ("conv", "oy = y + py - ky * dy", "oy = y + py - (kh - 1 - ky) * dy")
-UPWARD = ("dense", "total[o] >> -exponent", "-((-total[o]) >> -exponent)")
-FORGETFUL = ("scan", "c += m >> 12 if m >= 0 else -((-m) >> 12)", "c += 0")
+UPWARD = ("dense", "put(total, exponent", "put(total + ((1 << max(-exponent, 0)) - 1), exponent")
+FORGETFUL = ("scan", "c = int32(c + kept(ub[i], ku[i]))", "c = int32(c + 0)")
 
 
 def break_kernel(monkeypatch: pytest.MonkeyPatch, name: str, right: str, wrong: str) -> None:

@@ -106,3 +106,32 @@ def test_a_quiet_row_goes_by_events_and_many_busy_ones_by_products() -> None:
     found = synapses.paths(Dense(np.ones((512, 784), np.int8), (784,), (512,)), 0, (784,), (512,))
     assert min(found, key=lambda p: p.cost(1, 0)).name == "events"
     assert min(found, key=lambda p: p.cost(100, 100 * 784)).name == "product"
+
+
+def test_costs_add_up_as_the_model_says() -> None:
+    """10 rows with 30 events: looking at inputs, events and their additions, putting sums into place."""
+    ones = np.ones((600, 50), np.int8)
+
+    def costs(linear: Map) -> dict[str, float]:
+        return {p.name: p.cost(10, 30) for p in synapses.paths(linear, 0, linear.input_shape, linear.output_shape)}
+
+    dense = costs(Dense(ones[:44, :40], (40,), (44,)))
+    assert dense["events"] == pytest.approx(10 * 0.25 * 40 + 30 * (1.1 + 44 / 22))
+    listed = costs(Sparse(csr_array(np.eye(8, 4, dtype=np.int8)), (4,), (8,)))
+    assert listed == {"listed events": pytest.approx(10 * (0.25 * 4 + 8 / 5.5) + 30 * (9.5 + 1 * 0.8))}
+    conv = Conv(ones.reshape(60, 2, 5, 50)[:, :, :3, :3], (2, 7, 8), stride=(2, 1))
+    found = costs(conv)
+    (out, h, w), packed = conv.output_shape, vnni.pack(conv.weight.transpose(0, 2, 3, 1).reshape(60, 3, 6))
+    assert found["events"] == pytest.approx(10 * (0.25 * 112 + out * h * w / 5.5) + 30 * 4.5 * (8.5 + 60 / 30))
+    tall = vnni.height(w, packed[1])
+    macs = -(-w // tall) * tall / w * (1 + 2 / tall) * packed[0].size * h * w
+    assert found["product"] == pytest.approx(10 * (macs / synapses.CONV_MACS_PER_NS + (112 + out * h * w) / 5.5))
+    pool = costs(Conv(ones[:30, :4].reshape(30, 1, 2, 2), (30, 4, 4), stride=(2, 2), groups=30))
+    assert pool["windows"] == pytest.approx(10 * 2 * 2 * 4 * (3 + 30 / 15))
+
+
+def test_groups_go_one_by_one_where_that_wastes_less() -> None:
+    assert synapses._worth(32, 4, 2) and synapses._worth(64, 16, 4)
+    assert not synapses._worth(4, 2, 2) and not synapses._worth(16, 1, 4)
+    tie = csr_array(np.pad(np.ones((1, 4), np.int8), ((0, 7), (0, 0))))  # an eighth is not dense yet
+    assert [p.name for p in synapses.paths(Sparse(tie, (4,), (8,)), 0, (4,), (8,))] == ["listed events"]

@@ -273,6 +273,7 @@ def markdown(found: dict[str, Any]) -> str:
 def summary(found: dict[str, Any]) -> str:
     """The table for the README: where and when it was measured, and all simulators side by side."""
     about = found["about"]
-    where = f"{about['cpu']}, {about['cores']} cores, {'quick run' if found['quick'] else 'one run'}."
+    load = f"other load {about['load']:.1f} at the start"
+    where = f"{about['cpu']}, {about['cores']} cores, {'quick run' if found['quick'] else 'one run'}, {load}."
     lines = [*side_by_side(found["rows"]), where, ""]
     return "\n".join(lines) + "\n"

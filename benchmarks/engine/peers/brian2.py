@@ -50,7 +50,7 @@ def build(work: measure.Work, batch: int) -> measure.Ready:
         parts += [cells, wires, monitors[-1]]
         before, shape = cells, after
     b.Network(*parts).run(steps * dt)
-    b.device.build(compile=True, run=False)
+    b.device.build(directory=folder, compile=True, run=False)
 
     def run(rates: list[float] | None) -> Any:
         b.device.run(with_output=False)

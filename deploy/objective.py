@@ -1,0 +1,64 @@
+"""What a mapping is chosen for, and what it is expected to come to before anything is counted exactly.
+
+The slowest core sets the time step, and time costs static energy; then cores, messages and hops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+from snnergy.deploy.partition import Partition
+from snnergy.deploy.schedule import Schedule
+from snnergy.export.quantnet import QuantNet
+from snnergy.hardware_profiles import Profile, Quantity
+
+OBJECTIVES = ("edp", "energy", "latency", "cores")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one inference in steady streaming, at nominal constants; where a run was measured, with its rates.
+
+    step_ns: the busiest core's, or the barrier; messages: between cores, in a mean step; energy_pj: only what depends
+    on the mapping (static, host, messages, hops, lists), so estimates of one network compare
+    """
+
+    cores: int
+    chips: int
+    step_ns: float
+    messages: float
+    latency_ns: float
+    energy_pj: float
+
+
+def estimate(partition: Partition, net: QuantNet, schedule: Schedule, profile: Profile) -> Estimate:
+    """Mean-step times and message counts; hops as if a message crossed a third of its chip's mesh each way."""
+    chip, energy, power = profile.chip, profile.energy_pj, profile.power_mw
+    cores = len(partition.cores)
+    chips = max(1, ceil(cores / chip.cores.whole))
+    step = max(partition.busy_ns, _value(profile.time_ns.barrier))
+    period = step * net.steps
+    depth = max(schedule.depth[name] for name in net.outputs)
+    idle = _value(power.chip_many if chips > 1 and power.chip_many else power.chip) + _value(power.host)
+    static = (idle * chips + _value(power.core) * cores) * period
+    across = sqrt(min(cores, chip.cores.whole) / _value(chip.cores_per_router)) / 3
+    each = _value(energy.message_out) + _value(energy.message_in) + _value(energy.list_fetch)
+    each += across * (_value(energy.hop_ew) + _value(energy.hop_ns))
+    dynamic = partition.messages * net.steps * each
+    return Estimate(cores, chips, step, partition.messages, step * (depth + net.steps), static + dynamic)
+
+
+def score(objective: str, found: Estimate) -> tuple[float, ...]:
+    """Less is better; what comes later decides between equals."""
+    both = found.energy_pj * found.latency_ns
+    return {
+        "edp": (both, found.cores),
+        "energy": (found.energy_pj, found.latency_ns),
+        "latency": (found.latency_ns, found.energy_pj),
+        "cores": (found.cores, both),
+    }[objective]
+
+
+def _value(quantity: Quantity | None) -> float:
+    return 0.0 if quantity is None else quantity.value
