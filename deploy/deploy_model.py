@@ -12,6 +12,7 @@ from typing import Any
 
 from snnergy.deploy import engine as native
 from snnergy.deploy import lava_backend, lava_compat, legality, loihi2_hardware, report
+from snnergy.deploy.activity import Activity
 from snnergy.deploy.count import Counter
 from snnergy.deploy.distribution import Meter, joined
 from snnergy.deploy.doctor import packages
@@ -79,7 +80,7 @@ def deploy(
         inputs = load_inputs(job, spec, samples or (LAVA_SAMPLES if engine == "lava" else None), seed)
         encoded = job.quant.encode(inputs.real)
     with clock("place"):
-        net, schedule, placement = mapped(
+        net, schedule, placement, _ = mapped(
             job,
             encoded,
             profile,
@@ -119,7 +120,7 @@ def deploy(
         cross_check=line,
         packages=packages(),
         seconds=clock.seconds,
-        lossy=(_rounding(job, errors), *job.quant.lossy),
+        lossy=(_rounding(job, errors), *net.lossy),
         distribution=joined(run.observed) if run.observed else None,
     )
     document = report.document(priced, facts)
@@ -138,10 +139,11 @@ def mapped(
     iterations: int,
     seed: int,
     progress: Callable[[str], None] | None = None,
-) -> tuple[QuantNet, Schedule, Placement]:
+) -> tuple[QuantNet, Schedule, Placement, Activity | None]:
     """The network as it is mapped, its readouts split where a core cannot feed them, and where everything sits.
 
-    samples: of ``encoded`` that are run first, so that the mapping knows who is busy; 0: everyone alike
+    samples: of ``encoded`` that are run first, so that the mapping knows who is busy, and whose activity is returned;
+    0: everyone alike, and None
     """
     net = split(job.quant, profile)
     schedule = job.schedule if net is job.quant else balance(net)
@@ -151,7 +153,7 @@ def mapped(
         net, schedule, profile, chips, objective=objective, activity=activity, iterations=iterations, seed=seed,
         progress=progress,
     )  # fmt: skip
-    return net, schedule, placement
+    return net, schedule, placement, activity
 
 
 def _rounding(job: Job, errors: dict[str, float]) -> str:

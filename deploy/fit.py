@@ -58,11 +58,16 @@ def synapse_bytes(linear: Map, neurons: I64, reach: FanIn, weight_bits: int, cor
     return list_bytes(reach.synapses, weight_bits, core)
 
 
-def list_bytes(synapses: NDArray[np.integer], weight_bits: int, core: CoreLimits) -> int:
-    """Bytes of lists of so many synapses: whole words each, an empty list none. A profile without words has bytes."""
+def bytes_of_lists(synapses: NDArray[np.integer], weight_bits: int, core: CoreLimits) -> I64:
+    """int64, bytes of each list of so many synapses: whole words, an empty list none. Without words, whole bytes."""
     word = 8 * (limit(core, "synapse_word_bytes") or 1)
-    bits = 8 * (limit(core, "synapse_header_bytes") or 0) + synapses[synapses > 0] * weight_bits
-    return int((-(-bits // word)).sum()) * word // 8
+    bits = 8 * (limit(core, "synapse_header_bytes") or 0) + synapses * weight_bits
+    return np.where(synapses > 0, -(-bits // word) * (word // 8), 0)
+
+
+def list_bytes(synapses: NDArray[np.integer], weight_bits: int, core: CoreLimits) -> int:
+    """Bytes of all these lists together."""
+    return int(bytes_of_lists(synapses, weight_bits, core).sum())
 
 
 def slots(neurons: int, population: str, net: QuantNet, schedule: Schedule | None) -> int:

@@ -114,13 +114,15 @@ def map_model(
     profiled = min(profile_activity, len(inputs)) if inputs else 0
     if profiled:
         tell(f"activity of {profiled} samples")
-    net, schedule, placement = mapped(
+    net, schedule, placement, activity = mapped(
         job, encoded, profile, chips, objective=objective, samples=profiled, iterations=iterations, seed=seed,
         progress=tell,
     )  # fmt: skip
     tell("check and count")
     legality.enforce(net, schedule, profile, placement)
-    activity = native.run(net, encoded).activity if inputs else every_neuron_alike(net)
+    if inputs and profiled < len(inputs):
+        activity = native.run(net, encoded).activity
+    activity = activity or every_neuron_alike(net)
     report = price(activity, placement, net, schedule, profile)
     found = Mapped(job.quant, net, schedule, profile, placement, activity, report, _busy_ns(report.counts, profile))
     if explain:
