@@ -11,7 +11,7 @@ from math import ceil, sqrt
 from snnergy.deploy.partition import Partition
 from snnergy.deploy.schedule import Schedule
 from snnergy.export.quantnet import QuantNet
-from snnergy.hardware_profiles import Profile, Quantity
+from snnergy.hardware_profiles import Profile, nominal
 
 OBJECTIVES = ("edp", "energy", "latency", "cores")
 
@@ -37,14 +37,14 @@ def estimate(partition: Partition, net: QuantNet, schedule: Schedule, profile: P
     chip, energy, power = profile.chip, profile.energy_pj, profile.power_mw
     cores = len(partition.cores)
     chips = max(1, ceil(cores / chip.cores.whole))
-    step = max(partition.busy_ns, _value(profile.time_ns.barrier))
+    step = max(partition.busy_ns, nominal(profile.time_ns.barrier))
     period = step * net.steps
     depth = max(schedule.depth[name] for name in net.outputs)
-    idle = _value(power.chip_many if chips > 1 and power.chip_many else power.chip) + _value(power.host)
-    static = (idle * chips + _value(power.core) * cores) * period
-    across = sqrt(min(cores, chip.cores.whole) / _value(chip.cores_per_router)) / 3
-    each = _value(energy.message_out) + _value(energy.message_in) + _value(energy.list_fetch)
-    each += across * (_value(energy.hop_ew) + _value(energy.hop_ns))
+    idle = nominal(power.chip_many if chips > 1 and power.chip_many else power.chip) + nominal(power.host)
+    static = (idle * chips + nominal(power.core) * cores) * period
+    across = sqrt(min(cores, chip.cores.whole) / nominal(chip.cores_per_router)) / 3
+    each = nominal(energy.message_out) + nominal(energy.message_in) + nominal(energy.list_fetch)
+    each += across * (nominal(energy.hop_ew) + nominal(energy.hop_ns))
     dynamic = partition.messages * net.steps * each
     return Estimate(cores, chips, step, partition.messages, step * (depth + net.steps), static + dynamic)
 
@@ -58,7 +58,3 @@ def score(objective: str, found: Estimate) -> tuple[float, ...]:
         "latency": (found.latency_ns, found.energy_pj),
         "cores": (found.cores, both),
     }[objective]
-
-
-def _value(quantity: Quantity | None) -> float:
-    return 0.0 if quantity is None else quantity.value

@@ -19,14 +19,14 @@ from scipy.sparse import csr_array
 
 from snnergy.deploy.activity import Activity
 from snnergy.deploy.fanout import FanIn, fan_in
-from snnergy.deploy.fit import LIMITS, limit, list_bytes, slots, synapse_bytes
+from snnergy.deploy.fit import LIMITS, bytes_of_lists, limit, list_bytes, slots, synapse_bytes
 from snnergy.deploy.placement import Slice
 from snnergy.deploy.schedule import Schedule
 from snnergy.deploy.tiles import Box, Sums, cut, grid, least, mask, union, whole
 from snnergy.export.maps import Conv, Dense, Map, Shape, Sparse, weights
 from snnergy.export.net import incoming
 from snnergy.export.quantnet import QuantNet, QuantPopulation, QuantProjection
-from snnergy.hardware_profiles import CoreLimits, Profile, Quantity
+from snnergy.hardware_profiles import CoreLimits, Profile, nominal
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -76,11 +76,7 @@ class Pace:
 def pace(profile: Profile) -> Pace:
     """The nominal times of the profile."""
     time = profile.time_ns
-    return Pace(*(_value(q) for q in (time.synop, time.update_active, time.update_idle, time.spike)))
-
-
-def _value(quantity: Quantity | None) -> float:
-    return 0.0 if quantity is None else quantity.value
+    return Pace(*(nominal(q) for q in (time.synop, time.update_active, time.update_idle, time.spike)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,10 +245,9 @@ def _memory(linear: Map, held: Box | I64, reach: FanIn, bits: int, core: CoreLim
 def _lists(linear: Map, bits: int, core: CoreLimits) -> I64:
     """Of a convolution, bytes of the kernels of the channels before each; else of a list of so many synapses."""
     if isinstance(linear, Conv):
-        counts = np.count_nonzero(linear.weight, axis=(1, 2, 3))
-        each = [list_bytes(counts[k : k + 1], bits, core) for k in range(len(counts))]
+        each = bytes_of_lists(np.count_nonzero(linear.weight, axis=(1, 2, 3)), bits, core)
         return np.concatenate([[0], np.cumsum(each)])
-    return np.array([list_bytes(np.array([n]), bits, core) for n in range(prod(linear.output_shape) + 1)])
+    return bytes_of_lists(np.arange(prod(linear.output_shape) + 1), bits, core)
 
 
 def _on_grid(values: F64, shape: Shape) -> F64:

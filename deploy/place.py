@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import ceil
 
 from snnergy.deploy.activity import Activity
+from snnergy.deploy.count import Counts
 from snnergy.deploy.energy import price
 from snnergy.deploy.fit import ADVICE, FitReport, FitRow, check, limit
 from snnergy.deploy.mesh import routers, seat
@@ -18,7 +19,7 @@ from snnergy.deploy.schedule import Schedule
 from snnergy.errors import DoesNotFit
 from snnergy.export.net import components, order
 from snnergy.export.quantnet import QuantNet, QuantPopulation
-from snnergy.hardware_profiles import Profile
+from snnergy.hardware_profiles import Profile, nominal
 
 __all__ = ["OBJECTIVES", "FitReport", "FitRow", "check", "place"]
 
@@ -73,12 +74,6 @@ def place(
     def seated(cores: list[tuple[Slice, ...]]) -> Placement:
         return _seat(net, schedule, profile, cores, max(1, ceil(len(cores) / per_chip)), rates, seed)
 
-    def price_of(placement: Placement) -> tuple[float, ...]:
-        assert activity
-        report = price(activity, placement, net, schedule, profile)
-        chips, cores = placement.chips, len(placement.cores)
-        return score(objective, Estimate(cores, chips, 0, 0, report.latency_ns.nominal, report.total_pj.nominal))
-
     found = [fewest]
     if objective != "cores":
         found = _by_estimate(cutter, fewest, budget, objective, net, schedule, profile)
@@ -87,14 +82,21 @@ def place(
         best = seated(slices_of(found[0]))
         verify(net, best, profile)
         return best
-    best = min((seated(slices_of(partition)) for partition in found[:COMPARED]), key=price_of)
+
+    def priced(cores: list[tuple[Slice, ...]]) -> tuple[tuple[float, ...], Placement, Counts]:
+        placement = seated(cores)
+        report = price(activity, placement, net, schedule, profile)
+        found = Estimate(len(cores), placement.chips, 0, 0, report.latency_ns.nominal, report.total_pj.nominal)
+        return score(objective, found), placement, report.counts
+
+    worth, best, counts = min((priced(slices_of(partition)) for partition in found[:COMPARED]), key=lambda one: one[0])
     for k in range(iterations):
         tell(f"iteration {k + 1} of {iterations}")
-        halved = halve_the_slowest(best, activity, net, schedule, profile, budget)
-        placement = seated(halved) if halved else best
-        if not halved or not _fits(placement, profile) or price_of(placement) >= price_of(best):
+        halved = halve_the_slowest(best, counts, rates, net, profile, budget)
+        after = priced(halved) if halved else None
+        if after is None or not _fits(after[1], profile) or after[0] >= worth:
             break
-        best = placement
+        worth, best, counts = after
     verify(net, best, profile)
     return best
 
@@ -109,7 +111,7 @@ def _by_estimate(
     profile: Profile,
 ) -> list[Partition]:
     """Partitions within so many cores whose busiest core takes ever less time, the best by ``estimate`` first."""
-    barrier = profile.time_ns.barrier.value if profile.time_ns.barrier else 0.0
+    barrier = nominal(profile.time_ns.barrier)
     found, high, low = [fewest], fewest.busy_ns, 0.0
 
     def within(most_ns: float) -> Partition | None:

@@ -45,6 +45,11 @@ class Quantity:
         return f"{self.value:g}{span} {self.unit}"
 
 
+def nominal(quantity: Quantity | None) -> float:
+    """Its value; 0 where the profile does not say."""
+    return 0.0 if quantity is None else quantity.value
+
+
 @dataclass(frozen=True)
 class ChipLimits:
     """Cores of one chip and where they sit: routers in a mesh, ``cores_per_router`` cores on each."""

@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from snnergy.deploy.activity import Activity
+from snnergy.deploy.count import count
 from snnergy.deploy.mesh import routers
+from snnergy.deploy.partition import measured
 from snnergy.deploy.placement import Core, Placement, Slice
+from snnergy.deploy.refine import halve_the_slowest
+from snnergy.deploy.schedule import Schedule
 from snnergy.export.maps import Conv, Dense, Sparse
 from snnergy.export.quantnet import QuantNet, QuantPopulation, QuantProjection, QuantSource
 from snnergy.hardware_profiles import Profile, Quantity, load
@@ -113,3 +117,11 @@ def scattered(net: QuantNet, rng: np.random.Generator, profile: Profile, chips: 
         chip, core = divmod(number, profile.chip.cores.whole)
         placed.append(Core(chip, core, int(spots[core][0]), int(spots[core][1]), slices, {}))
     return Placement(profile.name, chips, tuple(placed))
+
+
+def halve(
+    placed: Placement, act: Activity, net: QuantNet, schedule: Schedule, profile: Profile, budget: int
+) -> list[tuple[Slice, ...]] | None:
+    """The slowest core of this run in two."""
+    counts = count(act, placed, net, schedule, profile)
+    return halve_the_slowest(placed, counts, measured(act), net, profile, budget)
