@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from snnergy.deploy import lava_compat, loihi2_hardware
-from snnergy.deploy.targets import TARGETS
 from snnergy.errors import MissingPart
 
 CORE = ("click", "h5py", "jinja2", "nir", "numba", "numpy", "rich", "scipy")
@@ -40,20 +39,6 @@ def examine() -> list[dict[str, Any]]:
     reason = _no_board()
     rows.append(_row("loihi2 chip", None if reason else loihi2_hardware.board(), reason, False))
     return rows
-
-
-def target_rows() -> list[dict[str, Any]]:
-    """One row a target: name, profile, title, and whether it can run here."""
-    reason = _no_board()
-    return [
-        {
-            "name": t.name,
-            "profile": t.profile,
-            "title": t.title,
-            "state": "ready" if not t.hardware or not reason else f"not here: {reason}",
-        }
-        for t in TARGETS.values()
-    ]
 
 
 def _no_board() -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from snnergy import console
@@ -355,3 +356,19 @@ def test_neither_torch_nor_lava_is_needed_for(args, model, tmp_path):
         assert "pip install --ignore-requires-python --no-deps lava-nc==0.10.0" in done.stdout
     if args[0] == "deploy":
         assert "Lava is not installed" in done.stdout
+
+
+def test_what_the_options_of_a_mapping_offer_is_what_the_mapper_has() -> None:
+    from snnergy.cli import ITERATIONS, OBJECTIVE, PROFILE_ACTIVITY
+    from snnergy.deploy.deploy_model import PROFILED
+    from snnergy.deploy.objective import OBJECTIVES
+
+    @click.command()
+    @OBJECTIVE
+    @PROFILE_ACTIVITY
+    @ITERATIONS
+    def command() -> None: ...
+
+    options = {option.name: option for option in command.params}
+    assert tuple(options["objective"].type.choices) == OBJECTIVES
+    assert options["profile_activity"].default == PROFILED

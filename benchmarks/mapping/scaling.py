@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from math import ceil, prod, sqrt
+from math import ceil, floor, log10, prod, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ from snnergy.deploy.partition import ASSUMED_RATE, Cutter, assumed, settle, slic
 from snnergy.deploy.placement import Core, Placement, verify
 from snnergy.deploy.schedule import balance
 from snnergy.deploy.tiles import Box, mask
-from snnergy.export.maps import Conv
+from snnergy.export.maps import Conv, Map
 from snnergy.export.quantnet import QuantNet, QuantPopulation, QuantProjection, QuantSource
 from snnergy.hardware_profiles import Profile, load
 
@@ -127,7 +128,8 @@ def measure(neurons: int) -> dict[str, Any]:
     row["messages_counted"] = float(talk.data.sum())
     row["hops"] = float(talk.data @ np.abs(at[talk.row] - at[talk.col]).sum(axis=1)) / max(row["messages_counted"], 1)
     start = time.perf_counter()
-    row["naive"] = naive(net, profile)._asdict() | {"seconds": time.perf_counter() - start}
+    row["naive"] = naive(net, profile)._asdict()
+    row["naive"]["seconds"] = time.perf_counter() - start
     return row
 
 
@@ -137,12 +139,13 @@ def peak_mib() -> float:
 
 
 class Naive(NamedTuple):
-    """messages: in a step; hops: of a message, in the mean; chunk: neurons of a core, layer by layer."""
+    """messages: in a step; hops: of a message, in the mean; chunk: neurons of a core, by layer; fits: on the board."""
 
     cores: int
     messages: float
     hops: float
     chunk: list[int]
+    fits: bool
 
 
 def naive(net: QuantNet, profile: Profile) -> Naive:
@@ -183,7 +186,9 @@ def naive(net: QuantNet, profile: Profile) -> Naive:
             walked += int(np.abs(at - xy[first[e.target] + a // sizes[e.target]]).sum())
         times = ceil(size / sizes[e.target]) / len(every) * ASSUMED_RATE
         messages, hops = messages + times * found, hops + times * walked
-    return Naive(total, messages, hops / max(messages, 1), list(sizes.values())[::-1])
+    return Naive(
+        total, messages, hops / max(messages, 1), list(sizes.values())[::-1], total <= CHIPS * profile.chip.cores.whole
+    )
 
 
 def _spread(size: int, chunk: int, most: int) -> list[tuple[int, int]]:
@@ -193,13 +198,14 @@ def _spread(size: int, chunk: int, most: int) -> list[tuple[int, int]]:
     return [(k * chunk, min((k + 1) * chunk, size)) for k in some]
 
 
-def _inputs(linear: Any, a: int, b: int) -> int:
+def _inputs(linear: Map, a: int, b: int) -> int:
     """Input axons of the neurons a .. b - 1."""
     return linear.input_shape[0] * _read(linear, a, b).size
 
 
-def _read(conv: Conv, a: int, b: int) -> I64:
+def _read(conv: Map, a: int, b: int) -> I64:
     """int64[k], the pixels that neurons a .. b - 1 read, in every input channel alike."""
+    assert isinstance(conv, Conv)
     (_, rows, columns), (_, h, w) = conv.output_shape, conv.input_shape
     area = rows * columns
     if b - a >= area:
@@ -232,6 +238,101 @@ def _row_major(profile: Profile, cores: int) -> I64:
     return np.stack([x + which * width, y], axis=1)
 
 
+COLUMNS = (
+    ("neurons", lambda r: f"{r['neurons']:,}"),
+    ("cores", lambda r: f"{r['cores']:,}"),
+    ("over the least", lambda r: f"{r['cores'] / r['least_cores'] - 1:.0%}"),
+    ("naive cores", lambda r: f"{r['naive']['cores']:,}{'' if r['naive']['fits'] else ' *'}"),
+    ("messages", lambda r: f"{r['messages']:,.0f}"),
+    ("naive messages", lambda r: f"{r['naive']['messages']:,.0f}"),
+    ("mean hops", lambda r: f"{r['hops']:.2f}"),
+    ("naive hops", lambda r: f"{r['naive']['hops']:,.1f}"),
+    ("partition s", lambda r: f"{r['partition_s']:.2f}"),
+    ("count s", lambda r: f"{r['settle_s']:.2f}"),
+    ("seats s", lambda r: f"{r['seat_s']:.2f}"),
+    ("peak MiB", lambda r: f"{r['peak_mib']:,.0f}"),
+)
+"""Heading and cell of the table."""
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The page: a table and what its columns mean."""
+    good = [r for r in rows if "cores" in r]
+    lines = ["# Mapping from ten thousand to a hundred million neurons", "", "![scaling](mapping_scaling.svg)", ""]
+    lines += ["| " + " | ".join(name for name, _ in COLUMNS) + " |", "|" + "--:|" * len(COLUMNS)]
+    lines += ["| " + " | ".join(value(r) for _, value in COLUMNS) + " |" for r in good]
+    lines += [f"\n{r['neurons']:,} neurons: not mapped, the process ended with {r['rc']}" for r in rows if "rc" in r]
+    base = f"{good[0]['base_mib']:,.0f}" if good else "?"
+    lines.append(f"""
+Nine 3x3 convolutions of 16, 32 and 64 channels with random int8 weights, on Loihi 2 with up to {CHIPS:,} chips
+(`benchmarks/mapping/scaling.py`). All neurons fire in one step of ten; the objective is the fewest cores.
+
+- over the least: more cores than neurons / neurons of a core, which no mapping undercuts.
+- messages: a step, from a neuron to a core that it reaches, its own too; the input's are left out.
+- mean hops: of a message, on a mesh whose chips stand in a row.
+- partition: walls, tiles and packing; count: every synapse bound made exact; seats: annealing on the mesh.
+- peak MiB: of the whole process, {base} of them before there is a network.
+- naive: neurons in stored order (channel, row, column), layer after layer, cores filled in turn with as many as keep
+  neurons, input axons and output axons (in the mean of a layer), seats row by row. {NAIVE_CHUNKS} cores of a large
+  layer are counted and stand for all. * needs more cores than the board has.
+""")
+    return "\n".join(lines)
+
+
+WIDTH, LEFT, TOP, HEIGHT = 880, 84, 30, 220
+STYLE = """<style>
+text { font: 12px system-ui, sans-serif; fill: #222 } .title { font-weight: 600 } .grid { stroke: #8886 }
+.line { fill: none; stroke-width: 2 }
+@media (prefers-color-scheme: dark) { text { fill: #ddd } }
+</style>"""
+COLOURS = ("#d9480f", "#1c7ed6", "#2f9e44", "#868e96")
+
+
+def svg(rows: list[dict[str, Any]]) -> str:
+    """Seconds and messages against neurons, both axes logarithmic; readable on light and dark pages."""
+    good = [r for r in rows if "cores" in r]
+    x = [float(r["neurons"]) for r in good]
+    seconds = {name: [max(r[key], 1e-3) for r in good] for name, key in STAGES.items()}
+    messages = {
+        "ours": [r["messages"] for r in good],
+        "naive": [r["naive"]["messages"] for r in good],
+    }
+    parts = [*plot(x, seconds, "seconds, by neurons", TOP), *plot(x, messages, "messages a step", TOP + HEIGHT + 80)]
+    height = 2 * (HEIGHT + 80)
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{STYLE}{"".join(parts)}</svg>\n'
+
+
+STAGES = {"partition": "partition_s", "count": "settle_s", "seats": "seat_s"}
+
+
+def plot(x: list[float], lines: dict[str, list[float]], label: str, y: int) -> list[str]:
+    """One log-log plot whose title stands at y."""
+    every = [v for values in lines.values() for v in values]
+    low, high = floor(log10(min(every))), ceil(log10(max(every)))
+    first, last, right = log10(x[0]), log10(x[-1]), WIDTH - 120
+
+    def at(a: float, v: float) -> tuple[float, float]:
+        across = (log10(a) - first) / max(last - first, 1e-9)
+        return LEFT + across * (right - LEFT), y + 15 + HEIGHT * (high - log10(v)) / max(high - low, 1)
+
+    parts = [f'<text class="title" x="8" y="{y}">{label}</text>']
+    for power in range(low, high + 1):
+        _, h = at(x[0], 10.0**power)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{h:.1f}" y2="{h:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{h + 4:.1f}" text-anchor="end">{10.0**power:,g}</text>')
+    for a in x:
+        parts.append(f'<text x="{at(a, 10.0**low)[0]:.1f}" y="{y + HEIGHT + 32}" text-anchor="middle">{a:.0e}</text>')
+    ends: list[float] = []
+    for colour, (name, values) in zip(COLOURS, sorted(lines.items(), key=lambda line: -line[1][-1]), strict=False):
+        path = " ".join(f"{across:.1f},{h:.1f}" for across, h in (at(*p) for p in zip(x, values, strict=True)))
+        parts.append(f'<polyline class="line" stroke="{colour}" points="{path}"/>')
+        across, h = at(x[-1], values[-1])
+        ends.append(max(h, ends[-1] + 14) if ends else h)
+        parts.append(f'<text x="{across + 8:.1f}" y="{ends[-1] + 4:.1f}" style="fill:{colour}">{name}</text>')
+    return parts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="neurons of the largest network")
@@ -248,15 +349,14 @@ def main() -> None:
             command = [sys.executable, __file__, "--one", str(neurons)]
             ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
             rows.append(json.loads(ran.stdout) if ran.returncode == 0 else {"neurons": neurons, "rc": ran.returncode})
-    document = {"rows": rows, "run": {"machine": platform.machine(), "python": platform.python_version()}}
+    machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "python": platform.python_version()}
+    document = json.dumps({"rows": rows, "run": machine}, indent=None if chosen.json else 1)
     if chosen.json:
-        print(json.dumps(document))
+        print(document)
         return
-    print(text(rows))
-
-
-def text(rows):
-    return json.dumps(rows, indent=1)
+    for ending, contents in ((".json", document + "\n"), (".md", table(rows)), (".svg", svg(rows))):
+        (RESULTS / f"mapping_scaling{ending}").write_text(contents, encoding="utf-8")
+    print(table(rows))
 
 
 if __name__ == "__main__":
