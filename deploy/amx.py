@@ -18,8 +18,9 @@ from llvmlite import ir
 from numba import extending, int32, types
 from numpy.typing import NDArray
 
-from snnergy.deploy import vnni
+from snnergy.deploy import vectors, vnni
 from snnergy.deploy.kernels import compiled
+from snnergy.deploy.vectors import AT, BYTE, INT, LONG, NONE
 
 ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA = 158, 0x1023, 18
 """Linux on x86-64: the system call, ARCH_REQ_XCOMP_PERM and XFEATURE_XTILEDATA."""
@@ -39,93 +40,54 @@ AVAILABLE = (
 if AVAILABLE:
     llvm.initialize_native_asmparser()
 
-SIDE = 32
-"""Rows and outputs of a block of 2 x 2 tiles of sums: each tile that is loaded is used twice."""
+TALL, SIDE = 16, 32
+"""Most lines of a tile; most rows, and outputs, of a block of 2 x 2 tiles: each one loaded is used twice."""
 LINE = 64
 """Bytes of a line: inputs of a step."""
 CACHED = 1 << 20
 """Weights up to this many bytes stay in the second-level cache and are read again for every block of rows."""
 ROWS = 256
 """Rows that share one reading of larger weights."""
+NEAR = 128
+"""Rows of at most so many sums are written from the tiles: lines further apart fall on one another's places."""
+BAND = 128 << 10
+"""Bytes of lines of a convolution: half of them stay in the second-level cache beside the weights."""
 _CONFIG = np.zeros(LINE, np.uint8)
 _CONFIG[0] = 1  # the palette
 _CONFIG[16:32:2] = LINE  # bytes a line of each of 8 tiles
-_CONFIG[48:56] = 16  # lines
-_BLOCK = """
-    tilezero %tmm0
-    tilezero %tmm1
-    tilezero %tmm2
-    tilezero %tmm3
-1:  tileloadd ($0, $6), %tmm4
-    tileloadd ($2, $5), %tmm6
-    tdpbusd %tmm6, %tmm4, %tmm0
-    tileloadd 1024($2, $5), %tmm7
-    tdpbusd %tmm7, %tmm4, %tmm1
-    tileloadd ($1, $6), %tmm5
-    tdpbusd %tmm6, %tmm5, %tmm2
-    tdpbusd %tmm7, %tmm5, %tmm3
-    add $$64, $0
-    add $$64, $1
-    add $$2048, $2
-    dec $3
-    jnz 1b
-    tilestored %tmm0, ($4, $7)
-    tilestored %tmm1, 64($4, $7)
-    tilestored %tmm2, 2048($4, $7)
-    tilestored %tmm3, 2112($4, $7)
-"""
+_CONFIG[48:56] = TALL  # lines
+
+
+def _block(columns: int) -> str:
+    """One or two columns of tiles: loops over the steps whose lines begin at ($2)."""
+    right = columns == 2
+    lines = [
+        "tilezero %tmm0", "tilezero %tmm1" * right, "tilezero %tmm2", "tilezero %tmm3" * right,
+        "1: mov ($2), $0", "add $4, $0",
+        "tileloadd ($0, $6), %tmm4",
+        "tileloaddt1 ($1, $7), %tmm6", "tdpbusd %tmm6, %tmm4, %tmm0",
+        "tileloaddt1 1024($1, $7), %tmm7" * right, "tdpbusd %tmm7, %tmm4, %tmm1" * right,
+        "add $5, $0",
+        "tileloadd ($0, $6), %tmm5",
+        "tdpbusd %tmm6, %tmm5, %tmm2", "tdpbusd %tmm7, %tmm5, %tmm3" * right,
+        "add $$8, $2", "add $$2048, $1", "dec $3", "jnz 1b",
+        "tilestored %tmm0, ($8, $10)", "tilestored %tmm1, 64($8, $10)" * right,
+        "tilestored %tmm2, ($9, $10)", "tilestored %tmm3, 64($9, $10)" * right,
+    ]  # fmt: skip
+    return "\n".join(line for line in lines if line)
+
+
 _TILES = "~{memory},~{flags}," + ",".join(f"~{{tmm{k}}}" for k in range(8))
-_BYTE, _INT, _LONG, _NONE = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.VoidType()
-_AT = _BYTE.as_pointer()
 intrinsic: Any = extending.intrinsic
-
-
-def _address(context: Any, b: Any, signature: Any, args: Any, k: int) -> Any:
-    """Of the byte that argument k + 1 counts in the array that is argument k."""
-    data = context.make_array(signature.args[k])(context, b, args[k]).data
-    return b.gep(b.bitcast(data, _AT), [args[k + 1]])
-
-
-def _mask(b: Any, count: Any, lanes: int) -> Any:
-    """Which of the lanes are among the first ``count``."""
-    zero, one = ir.Constant(_LONG, 0), ir.Constant(_LONG, 1)
-    bits = b.sub(b.shl(one, b.select(b.icmp_signed(">", count, zero), count, zero)), one)
-    bits = b.select(b.icmp_signed("<", count, ir.Constant(_LONG, 64)), bits, ir.Constant(_LONG, -1))
-    whole = ir.IntType(lanes)
-    return b.bitcast(bits if lanes == 64 else b.trunc(bits, whole), ir.VectorType(ir.IntType(1), lanes))
-
-
-def _splat(b: Any, value: Any, kind: Any) -> Any:
-    nothing = ir.Constant(kind, ir.Undefined)
-    one = b.insert_element(nothing, value, ir.Constant(_INT, 0))
-    return b.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(_INT, kind.count), [0] * kind.count))
-
-
-def _masked(b: Any, act: str, kind: Any, result: Any, args: list[Any]) -> Any:
-    """LLVM's masked load or store of a vector; no byte of the lanes outside the mask is touched."""
-    name = f"llvm.masked.{act}.v{kind.count}{kind.element}.p0v{kind.count}{kind.element}"
-    found = b.module.globals.get(name)
-    return b.call(found or ir.Function(b.module, ir.FunctionType(result, [a.type for a in args]), name), args)
-
-
-def _load(b: Any, at: Any, mask: Any, kind: Any) -> Any:
-    """The lanes of the mask, 0 elsewhere."""
-    at = b.bitcast(at, kind.as_pointer())
-    return _masked(b, "load", kind, kind, [at, ir.Constant(_INT, 1), mask, ir.Constant(kind, [0] * kind.count)])
-
-
-def _store(b: Any, value: Any, at: Any, mask: Any) -> None:
-    at = b.bitcast(at, value.type.as_pointer())
-    _masked(b, "store", value.type, _NONE, [value, at, ir.Constant(_INT, 1), mask])
 
 
 @intrinsic
 def _open(_typing: Any, shape: Any, at: Any) -> Any:
-    """The tiles of this thread, of the shape of _CONFIG."""
+    """The tiles of this thread, of a shape like _CONFIG."""
 
     def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        load = ir.InlineAsm(ir.FunctionType(_NONE, [_AT]), "ldtilecfg ($0)", "r,~{memory}", side_effect=True)
-        b.call(load, [_address(context, b, signature, args, 0)])
+        begin = ir.InlineAsm(ir.FunctionType(NONE, [AT]), "ldtilecfg ($0)", "r,~{memory}", side_effect=True)
+        b.call(begin, [vectors.address(context, b, signature, args, 0)])
         return context.get_dummy_value()
 
     return types.void(shape, types.intp), generate
@@ -136,7 +98,7 @@ def _close(_typing: Any) -> Any:
     """The thread holds no tiles any more, and the kernel need not save them."""
 
     def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        b.call(ir.InlineAsm(ir.FunctionType(_NONE, []), "tilerelease", _TILES, side_effect=True), [])
+        b.call(ir.InlineAsm(ir.FunctionType(NONE, []), "tilerelease", _TILES, side_effect=True), [])
         return context.get_dummy_value()
 
     return types.void(), generate
@@ -147,30 +109,81 @@ def _copy(_typing: Any, x: Any, at: Any, lines: Any, to: Any, count: Any) -> Any
     """The first ``count`` bytes at x[at] to lines[to], at most 64, and zeros behind them up to 64."""
 
     def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        kind = ir.VectorType(_BYTE, LINE)
-        bytes_ = _load(b, _address(context, b, signature, args, 0), _mask(b, args[4], LINE), kind)
-        b.store(bytes_, b.bitcast(_address(context, b, signature, args, 2), kind.as_pointer())).align = 1
+        kind = ir.VectorType(BYTE, LINE)
+        bytes_ = vectors.load(b, vectors.address(context, b, signature, args, 0), vectors.mask(b, args[4], LINE), kind)
+        b.store(bytes_, b.bitcast(vectors.address(context, b, signature, args, 2), kind.as_pointer())).align = 1
         return context.get_dummy_value()
 
     return types.void(x, types.intp, lines, types.intp, types.intp), generate
 
 
+def _multiplier(columns: int) -> Any:
+    @intrinsic
+    def multiply(_typing: Any, lines: Any, at: Any, table: Any, steps: Any, stride: Any, w: Any, first: Any, sums: Any,
+                 to: Any, width: Any, height: Any) -> Any:  # fmt: skip
+        """sums[2 height, 32 of width] = as many rows of lines, ``stride`` bytes apart, times a panel of ``pack``.
+
+        table: int64[steps], where in a row each 64 inputs begin
+        """
+
+        def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
+            rows, panel, out = (vectors.address(context, b, signature, args, k) for k in (0, 5, 7))
+            places = context.make_array(signature.args[2])(context, b, args[2]).data
+            width = b.mul(args[9], ir.Constant(LONG, 4))
+            below = b.gep(out, [b.mul(args[10], width)])
+            moved = ir.LiteralStructType([AT, AT, AT, LONG])
+            kind = ir.FunctionType(moved, [AT, LONG, LONG, LONG, AT, AT, LONG, AT, AT, LONG])
+            run = ir.InlineAsm(kind, _block(columns), "=&r,=&r,=&r,=&r,r,r,r,r,r,r,r,1,2,3," + _TILES, side_effect=True)
+            line = ir.Constant(LONG, LINE)
+            b.call(
+                run,
+                [
+                    rows,
+                    b.mul(args[10], args[4]),
+                    args[4],
+                    line,
+                    out,
+                    below,
+                    width,
+                    panel,
+                    b.bitcast(places, AT),
+                    args[3],
+                ],
+            )
+            return context.get_dummy_value()
+
+        sizes = (types.intp, types.intp)
+        signature = types.void(
+            lines, types.intp, table, types.intp, types.intp, w, types.intp, sums, types.intp, *sizes
+        )
+        return signature, generate
+
+    return multiply
+
+
+_one, _two = _multiplier(1), _multiplier(2)
+
+
 @intrinsic
-def _multiply(_typing: Any, lines: Any, at: Any, w: Any, first: Any, sums: Any, to: Any, steps: Any) -> Any:
-    """sums[32, 32] = 32 rows of lines[rows, steps, 64] times a panel of ``pack``."""
+def _place(_typing: Any, sums: Any, at: Any, current: Any, to: Any) -> Any:
+    """A row's 32 sums, as they are."""
 
     def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        rows, panel, out = (_address(context, b, signature, args, k) for k in (0, 2, 4))
-        line, width = ir.Constant(_LONG, LINE), ir.Constant(_LONG, 2 * LINE)
-        stride = b.mul(args[6], line)
-        lower = b.gep(rows, [b.mul(stride, ir.Constant(_LONG, 16))])
-        moved = ir.LiteralStructType([_AT, _AT, _AT, _LONG])
-        kind = ir.FunctionType(moved, [_AT, _LONG, _LONG, _LONG, _AT, _AT, _AT, _LONG])
-        run = ir.InlineAsm(kind, _BLOCK, "=&r,=&r,=&r,=&r,r,r,r,r,0,1,2,3," + _TILES, side_effect=True)
-        b.call(run, [out, line, stride, width, rows, lower, panel, args[6]])
+        kind = ir.VectorType(INT, 16)
+        for half in range(2):
+            total, place = (
+                b.bitcast(
+                    b.gep(vectors.address(context, b, signature, args, k), [ir.Constant(LONG, LINE * half)]),
+                    kind.as_pointer(),
+                )
+                for k in (0, 2)
+            )
+            value = b.load(total)
+            value.align = LINE
+            b.store(value, place).align = 4
         return context.get_dummy_value()
 
-    return types.void(lines, types.intp, w, types.intp, sums, types.intp, types.intp), generate
+    return types.void(sums, types.intp, current, types.intp), generate
 
 
 @intrinsic
@@ -179,21 +192,21 @@ def _settle(_typing: Any, sums: Any, at: Any, current: Any, to: Any, count: Any,
     """``kernels.put`` of the first ``count`` of a row's 32 sums, shifted left and then right."""
 
     def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        kind = ir.VectorType(_INT, 16)
-        left, right = (_splat(b, args[k], kind) for k in (5, 6))
+        kind = ir.VectorType(INT, 16)
+        left, right = (vectors.splat(b, args[k], kind) for k in (5, 6))
         for half in range(2):
-            mask = _mask(b, b.sub(args[4], ir.Constant(_LONG, 16 * half)), 16)
+            mask = vectors.mask(b, b.sub(args[4], ir.Constant(LONG, 16 * half)), 16)
             total, place = (
-                b.gep(_address(context, b, signature, args, k), [ir.Constant(_LONG, LINE * half)]) for k in (0, 2)
+                b.gep(vectors.address(context, b, signature, args, k), [ir.Constant(LONG, LINE * half)]) for k in (0, 2)
             )
             total = b.load(b.bitcast(total, kind.as_pointer()))
             total.align = LINE
             total = b.ashr(b.shl(total, left), right)
             with b.if_else(args[7]) as (written, added):
                 with written:
-                    _store(b, total, place, mask)
+                    vectors.store(b, total, place, mask)
                 with added:
-                    _store(b, b.add(total, _load(b, place, mask, kind)), place, mask)
+                    vectors.store(b, b.add(total, vectors.load(b, place, mask, kind)), place, mask)
         return context.get_dummy_value()
 
     shifts = (types.int32, types.int32)
@@ -201,9 +214,62 @@ def _settle(_typing: Any, sums: Any, at: Any, current: Any, to: Any, count: Any,
 
 
 @compiled
-def _aligned(size):  # type: ignore[no-untyped-def]
+def _lines(size):  # type: ignore[no-untyped-def]
     memory = np.empty(size + LINE, np.uint8)
     return memory[-memory.ctypes.data % LINE :]
+
+
+@compiled
+def _fill(source, begin, end, inputs, lines, steps):  # type: ignore[no-untyped-def]
+    """The inputs of these rows to whole lines, zeros behind them."""
+    for r in range(begin, end):
+        for k in range(0, inputs, LINE):
+            _copy(source, r * inputs + k, lines, ((r - begin) * steps * LINE) + k, inputs - k)
+
+
+@compiled
+def _panels(lines, base, lowest, table, stride, rows, height, w, sums, exponent, fresh, current, to, width):  # type: ignore[no-untyped-def]
+    """current[to ...] (+)= ``rows`` rows of lines from ``base`` on times w, times 2**exponent; rows of ``width`` sums.
+
+    lowest: the first row, seen from there, that a block may read
+    """
+    left, right = int32(max(exponent, 0)), int32(max(-exponent, 0))
+    block, steps, size = 2 * height, w.shape[1], w[0].size
+    for panel in range(w.shape[0]):
+        column = panel * SIDE
+        bare = fresh and exponent == 0 and column + SIDE <= width
+        for row in range(0, rows, block):
+            first = max(lowest, min(row, rows - block))  # the last rows are computed twice where the blocks do not fit
+            at = base + first * stride
+            if bare and width <= NEAR and first + block <= rows:
+                place = 4 * (to + first * width + column)
+                _two(lines, at, table, steps, stride, w, panel * size, current, place, width, height)
+                continue
+            if width - column <= TALL:
+                _one(lines, at, table, steps, stride, w, panel * size, sums, 0, SIDE, height)
+            else:
+                _two(lines, at, table, steps, stride, w, panel * size, sums, 0, SIDE, height)
+            for r in range(row, min(row + block, rows)):
+                place = 4 * (to + r * width + column)
+                if bare:
+                    _place(sums, (r - first) * 2 * LINE, current, place)
+                else:
+                    _settle(sums, (r - first) * 2 * LINE, current, place, width - column, left, right, fresh)
+
+
+@compiled
+def _height(rows):  # type: ignore[no-untyped-def]
+    """Of the tiles, so that all blocks are alike and as few rows as can be are computed twice."""
+    blocks = max(1, -(-rows // SIDE))
+    return max(1, -(-rows // (2 * blocks)))
+
+
+@compiled
+def _shaped(shape, height):  # type: ignore[no-untyped-def]
+    """Tiles of so many lines from now on."""
+    shape[:LINE] = _CONFIG
+    shape[48:54] = height
+    _open(shape, 0)
 
 
 @compiled
@@ -214,23 +280,85 @@ def dense(x, w, exponent, fresh, current):  # type: ignore[no-untyped-def]
     """
     (rows, inputs), outputs = x.shape, current.shape[1]
     steps, source, target = w.shape[1], x.reshape(-1), current.reshape(-1)
-    left, right = int32(max(exponent, 0)), int32(max(-exponent, 0))
-    most = min(SIDE if w.size <= CACHED else ROWS, -(-rows // SIDE) * SIDE)
-    lines, sums = _aligned(most * steps * LINE), _aligned(SIDE * 2 * LINE)
-    _open(_CONFIG, 0)
-    for begin in range(0, rows, most):
-        end = min(begin + most, rows)
-        for r in range(begin, end):
-            for k in range(0, inputs, LINE):
-                _copy(source, r * inputs + k, lines, (r - begin) * steps * LINE + k, inputs - k)
-        for panel in range(w.shape[0]):
-            column = panel * SIDE
-            for first in range(begin, end, SIDE):
-                _multiply(lines, (first - begin) * steps * LINE, w, panel * w[0].size, sums, 0, steps)
-                for r in range(first, min(first + SIDE, end)):
-                    at, to = (r - first) * 2 * LINE, 4 * (r * outputs + column)
-                    _settle(sums, at, target, to, outputs - column, left, right, fresh)
+    height = _height(rows)
+    block, stride = 2 * height, steps * LINE
+    group = block if w.size <= CACHED else ROWS // block * block
+    lined = inputs == stride and x.ctypes.data % LINE == 0 and rows >= block
+    lines = source if lined else _lines(group * stride)
+    table, sums, shape = np.arange(0, stride, LINE), _lines(block * 2 * LINE), _lines(LINE)
+    _shaped(shape, height)
+    for begin in range(0, rows, group):
+        end = min(begin + group, rows)
+        if not lined:
+            for r in range(begin, end):
+                for k in range(0, inputs, LINE):
+                    _copy(source, r * inputs + k, lines, (r - begin) * stride + k, inputs - k)
+        base, lowest = (begin * stride, -begin) if lined else (0, 0)
+        _panels(lines, base, lowest, table, stride, end - begin, height, w, sums, exponent, fresh, target,
+                begin * outputs, outputs)  # fmt: skip
     _close()
+
+
+@compiled
+def conv(x, geometry, w, exponent, fresh, current):  # type: ignore[no-untyped-def]
+    """current (+)= the convolution of every row of x, times 2**exponent.
+
+    geometry: c_in, h, w, h_out, w_out, kh, kw, stride y x, padding y x, dilation y; the dilation along x is 1
+    w:        of ``pack_conv``
+
+    The inputs under a row of the kernel are a run, and each run of each output gets lines of its own: rows of the input
+    that lie a stride apart follow one another, so that all outputs of a band read theirs at one distance.
+    """
+    c_in, h, width, h_out, w_out, kh, kw, sy, sx, py, px, dy = geometry
+    run, channels, target = kw * c_in, current.shape[1] // (h_out * w_out), current.reshape(-1)
+    pieces, beyond = -(-run // LINE), (kh - 1) * dy // sy
+    band = max(1, min(h_out, BAND // (w_out * pieces * LINE) - beyond))
+    plane = (band + beyond) * w_out * LINE
+    table = np.empty(kh * pieces, np.int64)
+    for k in range(kh):
+        for piece in range(pieces):
+            table[k * pieces + piece] = (k * dy % sy * pieces + piece) * plane + k * dy // sy * w_out * LINE
+    lines = _lines(sy * pieces * plane + SIDE * LINE)
+    row, wide = np.zeros((width + 2 * px) * c_in, np.uint8), width * c_in
+    sums, shape, before = _lines(SIDE * 2 * LINE), _lines(LINE), 0
+    for r in range(x.shape[0]):
+        for first in range(0, h_out, band):
+            some = min(band, h_out - first)
+            for part in range(sy):
+                for m in range(some + beyond):
+                    y = (first + m) * sy + part - py
+                    inside = 0 <= y < h
+                    if inside and px > 0:
+                        row[px * c_in : px * c_in + wide] = x[r, y * wide : (y + 1) * wide]
+                    for piece in range(pieces):
+                        to = (part * pieces + piece) * plane + m * w_out * LINE
+                        skip = piece * LINE
+                        if not inside:
+                            lines[to : to + w_out * LINE] = 0
+                        elif px > 0:
+                            for z in range(w_out):
+                                _copy(row, z * sx * c_in + skip, lines, to + z * LINE, run - skip)
+                        else:
+                            for z in range(w_out):
+                                _copy(
+                                    x, r * h * wide + y * wide + z * sx * c_in + skip, lines, to + z * LINE, run - skip
+                                )
+            height = _height(some * w_out)
+            if height != before:
+                _shaped(shape, height)
+                before = height
+            to = (r * h_out + first) * w_out * channels
+            _panels(lines, 0, 0, table, LINE, some * w_out, height, w, sums, exponent, fresh, target, to, channels)
+    _close()
+
+
+def pack_conv(weight: NDArray[Any]) -> NDArray[np.int8]:
+    """int8[c_out, c_in, kh, kw] -> what ``conv`` takes."""
+    c_out, c_in, kh, kw = weight.shape
+    lines = -(-kw * c_in // LINE) * LINE
+    padded = np.zeros((c_out, kh, lines), np.int8)
+    padded[:, :, : kw * c_in] = weight.transpose(0, 2, 3, 1).reshape(c_out, kh, kw * c_in)
+    return pack(padded.reshape(c_out, kh * lines))
 
 
 def pack(weight: NDArray[Any]) -> NDArray[np.int8]:

@@ -8,19 +8,18 @@ neither on chunks, threads nor the paths taken (``synapses``).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import prod
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snnergy.deploy import kernels
+from snnergy.deploy import scan
 from snnergy.deploy.activity import Activity, Lazy, Run, Trace
-from snnergy.deploy.layers import Layers, Neurons, Space, arrive, ready
+from snnergy.deploy.layers import Layers, Neurons, Space, Tally, arrive, ready
 from snnergy.errors import BadInput
 from snnergy.export.quantnet import QuantNet
 
@@ -29,6 +28,8 @@ CHUNK_BYTES = 256 << 20
 """At most about this much is held by a thread at a time."""
 CHUNK_WORK = 1 << 20
 """Neuron-steps of a chunk: enough that the calls do not count, few enough for the caches."""
+SPARE = 2
+"""Sets of counters that are kept for later runs."""
 
 
 def run(
@@ -52,19 +53,14 @@ def run(
     progress: called with (samples done, samples)
     Raises BadInput for an input of the wrong shape or range.
     """
-    trains = {s.name: train(net, s.name, inputs) for s in net.sources}
-    samples = len(next(iter(trains.values())))
-    if any(len(x) != samples for x in trains.values()):
-        counts = ", ".join(f"'{name}' {len(x)}" for name, x in trains.items())
+    asked = {s.name: train(net, s.name, inputs) for s in net.sources}
+    samples = len(next(iter(asked.values())))
+    if any(len(x) != samples for x in asked.values()):
+        counts = ", ".join(f"'{name}' {len(x)}" for name, x in asked.items())
         raise BadInput(f"the inputs differ in their number of samples: {counts}")
     layers = Layers(net, path) if path else ready(net)
-    sizes = {p.name: prod(p.shape) for p in net.populations}
-    together = max(sum(sizes[p.name] for p in part) for part in layers.parts)
-    kept = 1 + bool(observe)
-    width = net.steps * (kept * sum(sizes.values()) + 4 * together + 8 * sum(sizes[name] for name in states))
-    threads = threads or os.cpu_count() or 1
-    size = min(CHUNK_WORK // (net.steps * sum(sizes.values())), CHUNK_BYTES // width, kernels.LARGEST_CHUNK)
-    size = max(1, min(size, -(-samples // threads)))
+    sizes, threads = layers.sizes, threads or os.cpu_count() or 1
+    size = _chunk_size(layers, samples, threads, states, bool(observe))
     chunks = [slice(start, min(start + size, samples)) for start in range(0, samples, size)]
 
     def empty(names: tuple[str, ...], kind: type, *steps: int) -> dict[str, NDArray[Any]]:
@@ -72,26 +68,45 @@ def run(
 
     outputs, recorded = empty(net.outputs, np.int64), empty(record, np.uint8, net.steps)
     membranes, currents = (empty(states, np.int32, net.steps) for _ in range(2))
+    trains = {name: np.empty(x.shape, np.uint8) for name, x in asked.items()}  # ours, whatever becomes of the caller's
     counts, observed = _Counts(layers), list[Any]()
     result = Run(outputs, counts.activity(samples, trains), recorded, membranes, currents, observed)
 
     def one(chunk: slice) -> Any:
         space = counts.space(chunk.stop - chunk.start)
+        for name, x in asked.items():
+            trains[name][chunk] = x[chunk]
         seen = _chunk(layers, {name: x[chunk] for name, x in trains.items()}, chunk, result, space, observe)
         counts.done(space)
         return seen
 
-    with ThreadPoolExecutor(threads) as pool:
-        parts = pool.map(one, chunks) if len(chunks) > 1 else map(one, chunks)
+    def collect(parts: Iterable[Any]) -> None:
         for chunk, part in zip(chunks, parts, strict=True):
             observed.append(part)
             if progress:
                 progress(chunk.stop, samples)
+
+    if min(len(chunks), threads) == 1:
+        collect(map(one, chunks))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            collect(pool.map(one, chunks))
+    counts.close()
     return result
 
 
-def train(net: QuantNet, name: str, inputs: Mapping[str, NDArray[Any]]) -> U8:
-    """The checked input of one source: uint8[samples, 1 or steps, n]; one step stands for all."""
+def _chunk_size(layers: Layers, samples: int, threads: int, states: tuple[str, ...], observed: bool) -> int:
+    """How many samples go through the layers together."""
+    steps, sizes = layers.steps, layers.sizes
+    kept = (1 + observed) * layers.neurons + 4 * layers.together + 8 * sum(sizes[name] for name in states)
+    size = min(CHUNK_WORK // (steps * layers.neurons), CHUNK_BYTES // (steps * kept), scan.LARGEST_CHUNK)
+    size = max(1, min(size, -(-samples // threads)))
+    rounds = -(-samples // (threads * size))
+    return -(-samples // (threads * rounds))  # as many for every thread
+
+
+def train(net: QuantNet, name: str, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """The checked input of one source: 0 .. 255, [samples, 1 or steps, n]; one step stands for all."""
     source = next(s for s in net.sources if s.name == name)
     if name not in inputs:
         raise BadInput(f"no input for source '{name}'; the network reads {', '.join(s.name for s in net.sources)}")
@@ -109,11 +124,11 @@ def train(net: QuantNet, name: str, inputs: Mapping[str, NDArray[Any]]) -> U8:
         raise BadInput(f"input '{name}' has no samples")
     if x.dtype.kind not in "biu":
         raise BadInput(f"input '{name}' is {x.dtype}; the chip takes integers, as QuantNet.encode makes them")
-    if x.min() < 0 or x.max() >= 1 << source.bits:
+    if (x.dtype.kind == "i" and x.min() < 0) or x.max() >= 1 << source.bits:
         raise BadInput(
             f"input '{name}' spans {x.min()} .. {x.max()}; {source.bits} bits hold 0 .. {(1 << source.bits) - 1}"
         )
-    return x.astype(np.uint8)
+    return x
 
 
 class _Counts:
@@ -122,15 +137,21 @@ class _Counts:
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
         self._sums: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._tallies: list[Tally] = []
         self._idle: list[Space] = []
-        self._lock = Lock()
+        self._lock = layers.lock
 
     def space(self, samples: int) -> Space:
         """Arrays for a chunk of so many samples, which no other thread has now."""
         with self._lock:
-            space = self._idle.pop() if self._idle else Space()
-        if space.samples + samples > kernels.LARGEST_CHUNK:
-            self._empty(space)
+            idle = self._idle or self._layers.idle
+            space = idle.pop() if idle else Space()
+            if space.samples + samples > scan.LARGEST_CHUNK:
+                self._add(space.tally)
+                space.samples = 0
+            if not space.tally and self._layers.spare:
+                space.tally = self._layers.spare.pop()
+        space.anew = space.samples == 0
         space.samples += samples
         return space
 
@@ -139,34 +160,43 @@ class _Counts:
         with self._lock:
             self._idle.append(space)
 
-    def _empty(self, space: Space) -> None:
+    def close(self) -> None:
+        """The run is done: its spaces are for the next one."""
+        for space in self._idle:
+            self._tallies.append(space.tally)
+            space.rest()
         with self._lock:
-            for name, counts in space.tally.items():
-                if name not in self._sums:
-                    self._sums[name] = _unpacked(counts)
-                    continue
-                for total, more in zip(self._sums[name], _unpacked(counts, np.uint8), strict=True):
-                    total += more
-        space.samples, space.tally = 0, {}
+            self._layers.idle += self._idle
+
+    def __del__(self) -> None:  # nobody can look any more
+        self._layers.spare[:] = [*self._layers.spare, *self._tallies][:SPARE]
+
+    def _add(self, tally: Tally) -> None:
+        for name, counts in tally.items():
+            if name not in self._sums:
+                self._sums[name] = _unpacked(counts)
+                continue
+            for total, more in zip(self._sums[name], _unpacked(counts, np.uint8), strict=True):
+                total += more
 
     def activity(self, samples: int, trains: dict[str, U8]) -> Activity:
         """Of all that is counted until somebody looks."""
-        net = self._layers.net
+        steps = self._layers.steps
 
         def sent(x: U8) -> NDArray[np.int64]:
-            return np.repeat((x != 0).sum(0), net.steps // x.shape[1], axis=0)
+            return np.repeat((x != 0).sum(0), steps // x.shape[1], axis=0)
 
         def counted(name: str, which: int) -> NDArray[np.int64]:
-            if len(self._idle) > 1 or self._sums:
-                for space in self._idle:
-                    self._empty(space)
-            found = self._sums[name] if self._sums else _unpacked(self._idle[0].tally[name])
+            if len(self._tallies) > 1 or self._sums:
+                while self._tallies:
+                    self._add(self._tallies.pop())
+            found = self._sums[name] if self._sums else _unpacked(self._tallies[0][name])
             return self._layers.outside(name, found[which])
 
-        names = [p.name for p in net.populations]
+        names = self._layers.populations
         spikes: dict[str, Callable[[], NDArray[np.int64]]] = {n: partial(counted, n, 0) for n in names}
         spikes |= {name: partial(sent, x) for name, x in trains.items()}
-        return Activity(samples, net.steps, Lazy(spikes), Lazy({n: partial(counted, n, 1) for n in names}))
+        return Activity(samples, steps, Lazy(spikes), Lazy({n: partial(counted, n, 1) for n in names}))
 
 
 def _unpacked(counts: NDArray[np.uint16], kind: type = np.int64) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -183,7 +213,7 @@ def _chunk(
     observe: Callable[[Trace], Any] | None,
 ) -> Any:
     """Run these samples into their places of the result; what the observer says of them."""
-    samples, steps = len(next(iter(trains.values()))), layers.net.steps
+    samples, steps = len(next(iter(trains.values()))), layers.steps
     sent = {name: layers.inside(name, x) for name, x in trains.items()}
     spikes = {name: (x != 0).view(np.uint8) for name, x in trains.items()} if observe else {}
     active: dict[str, U8] = {}
@@ -209,7 +239,6 @@ def _chunk(
             for neurons in now.values():
                 neurons.step(0, steps)
         for name, neurons in now.items():
-            space.give(neurons.current)
             if name in result.outputs:
                 result.outputs[name][chunk] = layers.outside(name, neurons.output())
             if name in result.recorded:
@@ -220,6 +249,7 @@ def _chunk(
             if observe:
                 spikes[name] = layers.outside(name, neurons.out)
                 active[name] = layers.outside(name, neurons.busy)
+            space.give(neurons.current, neurons.u, neurons.v)
         for name in [name for name in sent if layers.last_use.get(name, k) <= k]:
             out = sent.pop(name)
             if not observe:

@@ -7,6 +7,8 @@ holds nothing yet and is written, not added to.
 
 from __future__ import annotations
 
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,19 +19,22 @@ if TYPE_CHECKING:
 
 WRAP = 1 << 23
 """Where the 24-bit current wraps."""
-BLOCK = 1024
-"""Neurons whose state stays in the first-level cache while time passes."""
-LARGEST_CHUNK = 255
-"""Samples that ``scan`` can count in a byte."""
+
+
+SOURCES = ("kernels.py", "vectors.py", "lanes.py", "scan.py", "vnni.py", "amx.py")
+"""Files whose functions are compiled into one another."""
+_STAMP = sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in SOURCES)).hexdigest()
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compiled without the GIL, and kept on disk for the next process."""
+    """Compiled without the GIL, and kept on disk for the next process, until one of SOURCES changes."""
     options: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
     try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # neither this folder nor the user's can be written: compiled anew by every process
-        return njit(**options)(function)
+        found: Any = njit(cache=True, **options)(function)
+        found._cache._cache_file._source_stamp = _STAMP  # numba itself only looks at the file of the function
+    except (RuntimeError, AttributeError):  # neither this folder nor the user's can be written, or another numba:
+        return njit(**options)(function)  # compiled anew by every process
+    return found
 
 
 def _events(row: Any, index: Any) -> Any:
@@ -42,6 +47,18 @@ def _events(row: Any, index: Any) -> Any:
 
 
 events = compiled(_events)
+
+
+def _turned(x: Any, first: int, out: Any) -> None:
+    """Rows of [first, second] to rows of [second, first]. x, out: [rows, first * second]"""
+    second = x.shape[1] // first
+    for r in range(x.shape[0]):
+        for a in range(first):
+            for b in range(second):
+                out[r, b * first + a] = x[r, a * second + b]
+
+
+turned = compiled(_turned)
 
 
 def _put(total: Any, exponent: int, fresh: bool, current: Any) -> None:
@@ -149,54 +166,30 @@ def _kept(x: Any, keep: Any) -> Any:
 kept = njit(nogil=True, inline="always")(_kept)
 
 
-def _scan(
-    first: int, last: int, current: Any, keep_u: Any, keep_v: Any, ceiling: Any, bias: Any, cuba: bool,
-    u: Any, v: Any, out: Any, counts: Any, currents: Any, membranes: Any, busy: Any,
+def _advance(
+    n: int, current: Any, out: Any, at: int, counts: Any, of: int, u: Any, v: Any, own: int, keep_u: Any, keep_v: Any,
+    ceiling: Any, bias: Any, first: int, cuba: bool, shift: int, anew: bool,
 ) -> None:  # fmt: skip
-    """Current and membrane of every neuron in the steps first .. last - 1; see ``export.quantnet`` for the step.
-
-    current:        int32[samples, steps, n], the synaptic input in weight units
-    keep_u, keep_v: int32[n], 4096 - decay
-    ceiling, bias:  int32[n], membrane units; the ceiling of a readout is out of reach
-    cuba:           whether currents have a memory; without, keep_u is not looked at
-    u, v:           int32[samples, n], the state before, and after
-    out:            uint8[samples, steps, n], spikes
-    counts:         uint16[steps, n], added to: spikes, and 256 for each active update; at most LARGEST_CHUNK samples
-    currents, membranes: int32[samples, steps, n], the state after each step, or [samples, 0, n] where nobody asks
-    busy:           uint8[samples, steps, n], the active updates, likewise
-    """
-    samples, _, n = current.shape
+    """One step of n neurons of a sample. The arrays are those of ``scan``, flat, and begin at the number after them."""
     most, mask = int32(WRAP - 1), int32(2 * WRAP - 1)
-    for b in range(samples):
-        for n0 in range(0, n, BLOCK):
-            n1 = min(n0 + BLOCK, n)
-            ub, vb = u[b, n0:n1], v[b, n0:n1]
-            ku, kv, top, add = keep_u[n0:n1], keep_v[n0:n1], ceiling[n0:n1], bias[n0:n1]
-            for t in range(first, last):
-                a, o, count = current[b, t, n0:n1], out[b, t, n0:n1], counts[t, n0:n1]
-                for i in range(n1 - n0):
-                    c = int32(a[i] << 6)
-                    if cuba:
-                        c = int32(c + kept(ub[i], ku[i]))
-                    c = int32(int32(int32(c + most) & mask) - most)  # into -2**23 + 1 .. 2**23, as Lava wraps
-                    ub[i] = c
-                    y = int32(int32(kept(vb[i], kv[i]) + c) + add[i])
-                    y = most if y > most else (int32(-most) if y < -most else y)
-                    fires = int32(y > top[i])
-                    vb[i] = int32(0) if fires else y
-                    o[i] = fires
-                    count[i] += fires + (int32((c | add[i]) != 0) << 8)
-                if currents.shape[1] > 0:
-                    for i in range(n1 - n0):
-                        currents[b, t, n0 + i] = ub[i]
-                        membranes[b, t, n0 + i] = vb[i]
-                if busy.shape[1] > 0:
-                    for i in range(n1 - n0):
-                        busy[b, t, n0 + i] = (ub[i] | add[i]) != 0
+    for i in range(n):
+        add = bias[first + i]
+        c = int32(current[at + i] << shift)
+        if cuba:
+            c = int32(c + kept(u[own + i], keep_u[first + i]))
+        c = int32(int32(int32(c + most) & mask) - most)  # into -2**23 + 1 .. 2**23, as Lava wraps
+        u[own + i] = c
+        y = int32(int32(kept(v[own + i], keep_v[first + i]) + c) + add)
+        y = most if y > most else (int32(-most) if y < -most else y)
+        fires = int32(y > ceiling[first + i])
+        v[own + i] = int32(0) if fires else y
+        out[at + i] = fires
+        more = fires + (int32((c | add) != 0) << 8)
+        counts[of + i] = more if anew else counts[of + i] + more
 
 
 dense = compiled(_dense)
 sparse = compiled(_sparse)
 conv = compiled(_conv)
 depthwise = compiled(_depthwise)
-scan = compiled(_scan)
+advance = njit(nogil=True, inline="always")(_advance)

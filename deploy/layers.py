@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snnergy.deploy import kernels, synapses
+from snnergy.deploy import kernels, scan, synapses
 from snnergy.export.net import components, incoming, loops
 from snnergy.export.quantnet import DECAY_ONE, STATE_SHIFT, QuantNet, QuantPopulation, QuantProjection
 
 U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]
+Tally = dict[str, NDArray[np.uint16]]
 NEVER = (1 << 31) - 1
 """The ceiling of a readout: beyond every membrane."""
+LINE = 64
+"""Bytes of a line of the cache."""
+KEPT_BYTES = 64 << 20
+"""A thread's arrays are kept for the next run up to this size."""
+NOWHERE, UNSEEN = np.empty((0, 0, 0), np.int32), np.empty((0, 0, 0), np.uint8)
+"""Where states and updates go that nobody asks for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,23 +57,38 @@ class Layers:
 
     parts:    strongly connected components, each after all that feed it; loops: whether it feeds itself
     last_use: name -> number of the last part that reads it
+    sizes:    name -> number of its neurons or inputs; cuba: whether the currents of a population have a memory
+    neurons:  of all populations; together: of the largest part
+    shifts:   of a population: every sum of its synapses is to be multiplied by this power of 2
+    idle:     spaces of earlier runs, for the next; spare: what they counted in; lock: for who takes one
     """
 
     def __init__(self, net: QuantNet, path: str | None = None) -> None:
-        self.net = net
+        self.steps = net.steps
+        self.populations = [p.name for p in net.populations]
         self.parts = components(net.populations, net.projections)
         self.loops = [loops(part, net.projections) for part in self.parts]
         shapes = {n.name: n.shape for n in (*net.sources, *net.populations)}
+        self.sizes = {name: prod(shape) for name, shape in shapes.items()}
         self._images = {name: shape for name, shape in shapes.items() if synapses.order(shape) is not None}
 
         def prepared(e: QuantProjection) -> Synapses:
-            found = synapses.paths(e.map, e.exponent, shapes[e.source], shapes[e.target])
+            found = synapses.paths(e.map, e.exponent - self.shifts[e.target], shapes[e.source], shapes[e.target])
             return Synapses(e.source, e.delay, tuple(p for p in found if p.name == path) or found)
 
         feeds = incoming(net.projections)
+        self.shifts = {
+            p.name: max(0, min((e.exponent for e in feeds.get(p.name, ())), default=0)) for p in net.populations
+        }
         self.synapses = {p.name: [prepared(e) for e in feeds.get(p.name, ())] for p in net.populations}
         self.parameters = {p.name: self._parameters(p) for p in net.populations}
+        self.cuba = {p.name: p.cuba for p in net.populations}
+        self.idle: list[Space] = []
+        self.spare: list[Tally] = []
+        self.lock = Lock()
         part_of = {p.name: k for k, part in enumerate(self.parts) for p in part}
+        self.neurons = sum(self.sizes[p.name] for p in net.populations)
+        self.together = max(sum(self.sizes[p.name] for p in part) for part in self.parts)
         self.last_use: dict[str, int] = {}
         for e in net.projections:
             self.last_use[e.source] = max(self.last_use.get(e.source, 0), part_of[e.target])
@@ -74,41 +97,54 @@ class Layers:
         """What ``scan`` takes of every neuron: 4096 - decay of current and of membrane, ceiling, bias."""
         ceiling = p.threshold << STATE_SHIFT if p.spiking else np.full_like(p.threshold, NEVER)
         values = (DECAY_ONE - p.current_decay, DECAY_ONE - p.decay, ceiling, p.bias)
-        return tuple(self.inside(p.name, x.astype(np.int32)) for x in values)
+        kept = tuple(lined(x.shape, np.int32) for x in values)
+        for place, x in zip(kept, values, strict=True):
+            place[:] = self.inside(p.name, x)
+        return kept
 
     def inside(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """[..., n] in C order of the node's shape -> in the engine's order, channels last."""
         shape = self._images.get(name)
-        if shape is None:
-            return np.ascontiguousarray(values)
-        return np.moveaxis(values.reshape(*values.shape[:-1], *shape), -3, -1).reshape(values.shape)
+        return np.ascontiguousarray(values) if shape is None else _turned(values, shape[0])
 
     def outside(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """The way back of ``inside``."""
         shape = self._images.get(name)
         if shape is None:
             return values
-        return np.moveaxis(values.reshape(*values.shape[:-1], *shape[1:], shape[0]), -1, -3).reshape(values.shape)
+        return _turned(values, prod(shape[1:]))
+
+
+def _turned(values: NDArray[Any], first: int) -> NDArray[Any]:
+    """[..., first * second] -> [..., second * first]"""
+    rows = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
+    out = np.empty_like(rows)
+    kernels.turned(rows, first, out)
+    return out.reshape(values.shape)
 
 
 class Space:
-    """The arrays of one thread: the next chunk has them again, so that memory stays mapped and warm.
+    """The arrays of one thread: the next chunk has them again, and the next run, so that memory stays mapped and warm.
 
     tally: population -> uint16[steps, n], what ``scan`` has counted of so many ``samples``
+    anew:  it holds anything yet, and the chunk that begins is the first that counts
     """
 
     def __init__(self) -> None:
         self.samples = 0
-        self.tally: dict[str, NDArray[np.uint16]] = {}
+        self.anew = True
+        self.tally: Tally = {}
         self._free: list[U8] = []
         self._lent: dict[int, U8] = {}
 
     def take(self, shape: tuple[int, ...], kind: type) -> NDArray[Any]:
         """An array that holds anything: the smallest free one that is large enough, or a new one."""
         size = prod(shape) * np.dtype(kind).itemsize
-        fitting = [k for k, free in enumerate(self._free) if free.size >= size]
-        best = min(fitting, key=lambda k: self._free[k].size, default=None)
-        whole = np.empty(size, np.uint8) if best is None else self._free.pop(best)
+        best = None
+        for k, free in enumerate(self._free):
+            if free.size >= size and (best is None or free.size < self._free[best].size):
+                best = k
+        whole = lined((size,), np.uint8) if best is None else self._free.pop(best)
         found = whole[:size].view(kind).reshape(shape)
         self._lent[id(found)] = whole
         return found
@@ -122,6 +158,21 @@ class Space:
     def forget(self) -> None:
         """Everything that is lent stays with those who have it."""
         self._lent.clear()
+
+    def rest(self) -> None:
+        """What was counted is somebody else's now, and of the arrays no more is kept than ``KEPT_BYTES``."""
+        self.samples, self.tally = 0, {}
+        if sum(free.size for free in self._free) > KEPT_BYTES:
+            self._free.clear()
+
+
+def lined(shape: tuple[int, ...], kind: type) -> NDArray[Any]:
+    """An array that holds anything and begins with a line of the cache: a vector across two lines takes twice as long,
+    and one that was written just before many times."""
+    size = prod(shape) * np.dtype(kind).itemsize
+    whole = np.empty(size + LINE, np.uint8)
+    begin = -whole.ctypes.data % LINE
+    return whole[begin : begin + size].view(kind).reshape(shape)
 
 
 class Neurons:
@@ -137,26 +188,30 @@ class Neurons:
         stateful: bool = False,
         observed: bool = False,
     ) -> None:
-        n, kept = prod(p.shape), steps if stateful else 0
-        self.spiking, self._cuba = p.spiking, p.cuba
-        self._parameters = layers.parameters[p.name]
+        n = layers.sizes[p.name]
+        self.spiking, self._cuba = p.spiking, layers.cuba[p.name]
+        self._parameters, self._shift = layers.parameters[p.name], STATE_SHIFT + layers.shifts[p.name]
         self.current = space.take((samples, steps, n), np.int32)
         self.fresh = True
         self.out = space.take((samples, steps, n), np.uint8)
         if p.name not in space.tally:
-            space.tally[p.name] = np.zeros((steps, n), np.uint16)
-        self.counts = space.tally[p.name]
-        self.currents, self.membranes = (np.empty((samples, kept, n), np.int32) for _ in range(2))
-        self.busy = np.empty((samples, steps if observed else 0, n), np.uint8)
-        self.u, self.v = (np.zeros((samples, n), np.int32) for _ in range(2))
+            space.tally[p.name] = lined((steps, n), np.uint16)
+        self.counts, self._anew = space.tally[p.name], space.anew
+        self.currents = self.membranes = NOWHERE
+        if stateful:
+            self.currents, self.membranes = (np.empty((samples, steps, n), np.int32) for _ in range(2))
+        self.busy = np.empty((samples, steps, n), np.uint8) if observed else UNSEEN
+        self.u, self.v = space.take((samples, n), np.int32), space.take((samples, n), np.int32)
+        self.u.fill(0)
+        self.v.fill(0)
 
     def step(self, first: int, last: int) -> None:
         """Run these steps, whose synaptic input is complete."""
         if self.fresh:
             self.clear()
-        kernels.scan(
-            first, last, self.current, *self._parameters, self._cuba, self.u, self.v, self.out, self.counts,
-            self.currents, self.membranes, self.busy,
+        scan.scan(
+            first, last, self.current, *self._parameters, self._cuba, self._shift, self.u, self.v, self.out, self._anew,
+            self.counts, self.currents, self.membranes, self.busy,
         )  # fmt: skip
 
     def clear(self) -> None:

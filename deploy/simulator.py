@@ -76,7 +76,7 @@ class Simulator:
         if name in frame and shape != wanted and not (self.samples == 1 and shape == wanted[1:]):
             raise BadInput(f"frame '{name}' has shape {list(shape)}; {list(wanted)} is needed")
         x = {k: np.asarray(v).reshape(wanted) if k == name else v for k, v in frame.items()}
-        return self._layers.inside(name, train(self.net, name, x)[:, 0])
+        return self._layers.inside(name, train(self.net, name, x)[:, 0].astype(np.uint8))
 
     def _read(self, name: str) -> NDArray[Any]:
         neurons = self._neurons[name]

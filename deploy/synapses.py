@@ -30,6 +30,7 @@ EVENT_NS, EVENT_ADDS_PER_NS = 1.1, 22.0
 TAP_NS, TAP_ADDS_PER_NS = 8.5, 30.0
 LISTED_NS, SYNAPSE_NS = 9.5, 0.8
 OUTPUTS_PER_NS = 5.5
+LINE_NS, SUMS_PER_NS = 1.5, 20.0
 WINDOW_NS, WINDOW_CHANNELS_PER_NS = 3.0, 15.0
 """The cost model, on one core, measured by benchmarks/engine/costs.py; it decides speed, never results.
 
@@ -38,7 +39,7 @@ listed map and its synapses; putting sums into place; a tap of a window and its 
 """
 
 
-NAMES = ("events", "listed events", "product", "windows")
+NAMES = ("events", "listed events", "product", "windows", "tiles")
 """Of the paths there are; a projection has some of them."""
 
 
@@ -160,6 +161,8 @@ def _conv(linear: Conv, exponent: int) -> tuple[Path, ...]:
         )
     else:
         found.append(_conv_product(linear, weight, exponent))
+        if amx.AVAILABLE and linear.groups == linear.dilation[1] == 1:
+            found.append(_conv_tiles(linear, weight, exponent))
     return tuple(found)
 
 
@@ -211,6 +214,20 @@ def _conv_product(linear: Conv, weight: NDArray[np.int8], exponent: int) -> Path
             * (waste * macs / CONV_MACS_PER_NS + (prod(linear.input_shape) + c_out * h_out * w_out) / OUTPUTS_PER_NS)
         ),
     )
+
+
+def _conv_tiles(linear: Conv, weight: NDArray[np.int8], exponent: int) -> Path:
+    c_out, c_in, kh, kw = weight.shape
+    (_, h, w), (_, h_out, w_out) = linear.input_shape, linear.output_shape
+    packed = amx.pack_conv(weight)
+    geometry = (c_in, h, w, h_out, w_out, kh, kw, *linear.stride, *linear.padding, linear.dilation[0])
+    lines = h_out * linear.stride[0] * w_out * -(-kw * c_in // amx.LINE)
+
+    def cost(rows: int, events: int) -> float:
+        macs = h_out * w_out * -(-c_out // amx.TALL) * amx.TALL * packed.shape[1] * amx.LINE
+        return rows * (macs / PRODUCT_MACS_PER_NS + LINE_NS * lines + c_out * h_out * w_out / SUMS_PER_NS)
+
+    return Path("tiles", lambda x, current, fresh: amx.conv(x, geometry, packed, exponent, fresh, current), cost)
 
 
 def _worth(c_out: int, per_group: int, groups: int) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from suites import SUITES, Suite
 
-from snnergy.deploy import kernels, layers, synapses
+from snnergy.deploy import kernels, layers, scan, synapses
 from snnergy.export import net_sim, nir_sim
 from snnergy.testing.cases import Case
 from snnergy.testing.strategies import nir_graphs, quantnets
@@ -67,16 +67,16 @@ def test_the_net_is_the_graph(sample: Any) -> None:
 def scan_with(change: Callable[..., dict[str, Any]]) -> Callable[..., None]:
     """The engine's scan with some of its arguments changed."""
     names = (
-        "first", "last", "current", "keep_u", "keep_v", "ceiling", "bias", "cuba", "u", "v", "out", "counts",
-        "currents", "membranes", "busy",
+        "first", "last", "current", "keep_u", "keep_v", "ceiling", "bias", "cuba", "shift", "u", "v", "out", "anew",
+        "counts", "currents", "membranes", "busy",
     )  # fmt: skip
-    real = kernels.scan
+    real = scan.scan
 
-    def scan(*arguments: Any) -> None:
+    def changed(*arguments: Any) -> None:
         table = dict(zip(names, arguments, strict=True))
         real(*{**table, **change(**table)}.values())
 
-    return scan
+    return changed
 
 
 def first_neuron(bias: Any, **_: Any) -> dict[str, Any]:
@@ -119,22 +119,22 @@ def float_scan_at_equality(p: Any, x: Any, i: Any, v: Any) -> Any:
 
 
 BROKEN: dict[str, tuple[Any, str, Any]] = {
-    "native": (kernels, "scan", scan_with(at_equality)),
-    "lava": (kernels, "scan", scan_with(at_equality)),
+    "native": (scan, "scan", scan_with(at_equality)),
+    "lava": (scan, "scan", scan_with(at_equality)),
     "nir": (net_sim, "_scan", float_scan_at_equality),
-    "quantised": (kernels, "scan", scan_with(first_neuron)),
-    "relabel neurons": (kernels, "scan", scan_with(first_neuron)),
-    "split a population": (kernels, "scan", scan_with(first_neuron)),
+    "quantised": (scan, "scan", scan_with(first_neuron)),
+    "relabel neurons": (scan, "scan", scan_with(first_neuron)),
+    "split a population": (scan, "scan", scan_with(first_neuron)),
     "reorder the network": (layers, "incoming", last_edge_only),
     "add zero synapses": (layers, "incoming", last_edge_only),
-    "pad with silent neurons": (kernels, "scan", scan_with(first_neuron)),
-    "insert a relay": (kernels, "scan", scan_with(first_neuron)),
+    "pad with silent neurons": (scan, "scan", scan_with(first_neuron)),
+    "insert a relay": (scan, "scan", scan_with(first_neuron)),
     "other forms of the maps": (synapses, "order", lambda _: None),
-    "fewer steps": (kernels, "scan", scan_with(by_steps)),
-    "other batches": (kernels, "scan", scan_with(by_samples)),
-    "chunks and threads": (kernels, "scan", scan_with(by_samples)),
+    "fewer steps": (scan, "scan", scan_with(by_steps)),
+    "other batches": (scan, "scan", scan_with(by_samples)),
+    "chunks and threads": (scan, "scan", scan_with(by_samples)),
     "paths": (kernels, "depthwise", lambda *_: None),
-    "one by one": (kernels, "scan", scan_with(by_steps)),
+    "one by one": (scan, "scan", scan_with(by_steps)),
     "insert identity maps": (nir_sim.LINEAR, "", twice),
     "reorder the file": (nir_sim, "closing", first_edge_late),
 }
@@ -154,7 +154,7 @@ def test_a_suite_sees_that_an_engine_is_broken(name: str, monkeypatch: pytest.Mo
 
 
 def test_a_difference_is_saved_named_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "scan", scan_with(at_equality))
+    monkeypatch.setattr(scan, "scan", scan_with(at_equality))
     monkeypatch.setattr(fuzz, "RUNS", tmp_path)
     monkeypatch.setattr(fuzz, "BLOCK", 20)
     found = fuzz.work("native", 0)

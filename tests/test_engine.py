@@ -1,4 +1,6 @@
+import gc
 import inspect
+import weakref
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ from builders import population, quantnet, random_quantnet, readout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snnergy.deploy import engine
+from snnergy.deploy import engine, layers, synapses
 from snnergy.deploy.activity import Run
 from snnergy.errors import BadInput
 from snnergy.export.maps import Dense
@@ -34,7 +36,7 @@ def everything(net: QuantNet) -> tuple[str, ...]:
     return tuple(p.name for p in net.populations)
 
 
-@pytest.mark.parametrize("path", ["events", "listed events", "product", "windows"])
+@pytest.mark.parametrize("path", synapses.NAMES)
 def test_every_path_alone_gives_the_same_run(path: str) -> None:
     for seed in range(12):
         net, inputs = random_quantnet(seed)
@@ -264,3 +266,40 @@ def test_nothing_is_recorded_that_was_not_asked_for() -> None:
     found = engine.run(one_neuron(), {"x": np.array([[7]])})
     assert found.recorded == found.membranes == found.currents == {}
     assert set(found.outputs) == {"n"}
+
+
+def test_what_a_run_counted_stays_as_it_is_whatever_runs_later() -> None:
+    net = one_neuron(threshold=0, decay=4096)
+    runs = [engine.run(net, {"x": np.full((k + 1, 1), 7)}) for k in range(4)]
+    for k, run in enumerate(runs):
+        assert run.activity.spikes["n"].tolist() == [[k + 1]] * 3
+    del runs[1:]
+    other = engine.run(net, {"x": np.full((9, 1), 7)}, threads=2)
+    assert runs[0].activity.active["n"].tolist() == [[1]] * 3 and other.activity.active["n"].tolist() == [[9]] * 3
+
+
+def test_a_run_does_not_see_what_becomes_of_the_callers_arrays() -> None:
+    x = np.full((2, 1), 7, np.uint8)
+    run = engine.run(one_neuron(), {"x": x})
+    x[:] = 0
+    assert run.activity.spikes["x"].tolist() == [[2]] * 3
+
+
+def test_a_network_that_nobody_holds_is_forgotten() -> None:
+    net = one_neuron()
+    run = engine.run(net, {"x": np.array([[7]])})
+    kept = weakref.ref(layers.ready(net))
+    del net, run
+    gc.collect()
+    assert kept() is None
+
+
+def test_every_thread_gets_as_many_chunks() -> None:
+    net = one_neuron()
+    for samples, chunk_bytes, threads, sizes in (
+        (64, 150, 2, [8] * 8),
+        (9, 1 << 20, 4, [3] * 3),
+        (70, 150, 3, [8] * 8 + [6]),
+    ):
+        ends = [0, *(done for done, _ in stops(net, samples, chunk_bytes, threads=threads))]
+        assert np.diff(ends).tolist() == sizes

@@ -73,6 +73,12 @@ def ns_of_event(linear: Map, name: str) -> float:
     return (some - none) / events
 
 
+def tiled(linear: Conv) -> tuple[float, float]:
+    """ns of a row by the model, and as timed."""
+    path = paths(linear)["tiles"]
+    return path.cost(1, 0), ns_of_row(path, linear, 0.1)[0]
+
+
 def listed(fan_out: int) -> Sparse:
     rng = np.random.default_rng(0)
     matrix = random_array((4096, 1024), density=fan_out / 4096, rng=rng, dtype=np.float64)
@@ -99,6 +105,10 @@ def constants() -> list[tuple[str, float, float]]:
         found.append(("conv product, ns of a row (16 -> 32, 3x3, 30x30)", model, row))
     else:
         found.append(("product by BLAS, macs per ns", 40.0, macs))
+    if synapses.amx.AVAILABLE:
+        found.append(("conv by tiles, ns of a row (16 -> 32, 3x3, 30x30)", *tiled(conv(16, 32, 30, 3))))
+        found.append(("conv by tiles, ns of a row (2 -> 16, 5x5, 34x34)", *tiled(conv(2, 16, 34, 5))))
+        found.append(("conv by tiles, ns of a row (64 -> 128, 3x3, 16x16)", *tiled(conv(64, 128, 16, 3))))
     event, add = line([(n, ns_of_event(conv(16, n, 30, 3), "events") / 9) for n in (16, 32, 64, 128)])
     found += [("TAP_NS", synapses.TAP_NS, event)]
     found += [("TAP_ADDS_PER_NS", synapses.TAP_ADDS_PER_NS, 1 / add)]
