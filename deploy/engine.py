@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from snnergy.deploy import scan
 from snnergy.deploy.activity import Activity, Lazy, Run, Trace
-from snnergy.deploy.layers import Layers, Neurons, Space, Tally, arrive, ready
+from snnergy.deploy.layers import Layers, Space, Tally, arrive, ready
 from snnergy.errors import BadInput
 from snnergy.export.quantnet import QuantNet
 
@@ -220,7 +220,7 @@ def _chunk(
     for k, component in enumerate(layers.parts):
         inner = {p.name for p in component}
         now = {
-            p.name: Neurons(layers, p, samples, steps, space, p.name in result.membranes, bool(observe))
+            p.name: space.neurons(layers, p, samples, steps, p.name in result.membranes, bool(observe))
             for p in component
         }
         for name, neurons in now.items():

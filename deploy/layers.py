@@ -22,6 +22,8 @@ NEVER = (1 << 31) - 1
 """The ceiling of a readout: beyond every membrane."""
 LINE = 64
 """Bytes of a line of the cache."""
+SMALL = 1 << 20
+"""Neuron-steps of a chunk up to which every population has arrays of its own, and finding them takes no time."""
 KEPT_BYTES = 64 << 20
 """A thread's arrays are kept for the next run up to this size."""
 NOWHERE, UNSEEN = np.empty((0, 0, 0), np.int32), np.empty((0, 0, 0), np.uint8)
@@ -47,9 +49,10 @@ class Synapses:
 
 def ready(net: QuantNet) -> Layers:
     """The network made ready, once as long as it lives."""
-    if net not in _READY:
-        _READY[net] = Layers(net)
-    return _READY[net]
+    found = _READY.get(net)
+    if found is None:
+        found = _READY[net] = Layers(net)
+    return found
 
 
 class Layers:
@@ -136,6 +139,20 @@ class Space:
         self.tally: Tally = {}
         self._free: list[U8] = []
         self._lent: dict[int, U8] = {}
+        self._small: dict[str, Neurons] = {}
+
+    def neurons(
+        self, layers: Layers, p: QuantPopulation, samples: int, steps: int, stateful: bool, observed: bool
+    ) -> Neurons:
+        """At rest; those of a small network that nobody looks into are the same again."""
+        found = self._small.get(p.name)
+        if stateful or observed or found is None or found.out.shape[:2] != (samples, steps):
+            found = Neurons(layers, p, samples, steps, self, stateful, observed)
+            if not (stateful or observed) and samples * steps * layers.neurons <= SMALL:
+                self._small[p.name] = found
+                self.forget()
+        found.begin(self)
+        return found
 
     def take(self, shape: tuple[int, ...], kind: type) -> NDArray[Any]:
         """An array that holds anything: the smallest free one that is large enough, or a new one."""
@@ -191,19 +208,23 @@ class Neurons:
         n = layers.sizes[p.name]
         self.spiking, self._cuba = p.spiking, layers.cuba[p.name]
         self._parameters, self._shift = layers.parameters[p.name], STATE_SHIFT + layers.shifts[p.name]
-        self.current = space.take((samples, steps, n), np.int32)
-        self.fresh = True
+        self._name = p.name
         self.out = space.take((samples, steps, n), np.uint8)
-        if p.name not in space.tally:
-            space.tally[p.name] = lined((steps, n), np.uint16)
-        self.counts, self._anew = space.tally[p.name], space.anew
+        self.u, self.v = space.take((samples, n), np.int32), space.take((samples, n), np.int32)
         self.currents = self.membranes = NOWHERE
         if stateful:
             self.currents, self.membranes = (np.empty((samples, steps, n), np.int32) for _ in range(2))
         self.busy = np.empty((samples, steps, n), np.uint8) if observed else UNSEEN
-        self.u, self.v = space.take((samples, n), np.int32), space.take((samples, n), np.int32)
+
+    def begin(self, space: Space) -> None:
+        """At rest, and what they do is counted in the tally of the space."""
+        self.current = space.take(self.out.shape, np.int32)
+        self.fresh = True
         self.u.fill(0)
         self.v.fill(0)
+        if self._name not in space.tally:
+            space.tally[self._name] = lined(self.out.shape[1:], np.uint16)
+        self.counts, self._anew = space.tally[self._name], space.anew
 
     def step(self, first: int, last: int) -> None:
         """Run these steps, whose synaptic input is complete."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snnergy.deploy.activity import Run
 from snnergy.deploy.engine import run, train
-from snnergy.deploy.layers import Neurons, Space, ready
+from snnergy.deploy.layers import Space, ready
 from snnergy.errors import BadInput
 from snnergy.export.quantnet import QuantNet
 
@@ -42,7 +42,9 @@ class Simulator:
         self.steps_done = 0
         self._space = Space()
         self._neurons = {
-            p.name: Neurons(self._layers, p, self.samples, 1, self._space) for part in self._layers.parts for p in part
+            p.name: self._space.neurons(self._layers, p, self.samples, 1, False, False)
+            for part in self._layers.parts
+            for p in part
         }
         self._sent = {
             name: deque([np.zeros((self.samples, prod(shape)), np.uint8)] * (kept + 1), kept + 1)

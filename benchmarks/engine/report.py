@@ -49,6 +49,13 @@ def automatic(rows: list[dict[str, Any]], case: str) -> float | None:
     return max((f for f in found if f), default=None)
 
 
+def on_one_core(rows: list[dict[str, Any]], case: str) -> float | None:
+    """Ours over Lava, each on one core."""
+    speeds = {r["peer"]: cell(r, case) for r in rows if r["cores"] == 1 and not r.get("path")}
+    ours, lava = speeds.get("ours"), speeds.get("lava")
+    return ours / lava if ours and lava else None
+
+
 def by_simulator(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Peer -> for each case its fastest row, ours by its own choice only."""
     found: dict[str, dict[str, Any]] = {}
@@ -102,6 +109,13 @@ def side_by_side(rows: list[dict[str, Any]]) -> list[str]:
         if p != "ours" and case in cases
         if (speed := cell(cases[case], case) or 0.0) > (ours := automatic(rows, case) or 0.0) > 0
     ]
+    alone = [f"{number(ratio)} times on {label}" for case, label in CASES.items() if (ratio := on_one_core(rows, case))]
+    if alone:
+        lines += [
+            "Lava runs an OS process for each process of the network, and the table gives it all cores. With one core each,",
+            f"the native engine does {' and '.join(alone)} what Lava does.",
+            "",
+        ]
     if any(r["peer"] == "ours" for r in rows):
         lines += [f"Faster than the native engine: {'; '.join(won) if won else 'none of them, in no case'}.", ""]
     return lines

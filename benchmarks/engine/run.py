@@ -42,7 +42,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 CASES = ("fc:1", "fc:64", "conv:1", "conv:16")
 ONE_CORE = ("brian2", "nengo", "lava_in_process")
 """They use one core whatever there is."""
-ALL_CORES = ("lava",)
 SWEEPERS = ("jax", "sinabs", "brian2")
 """Peers that are swept over activity: two that pay for every synapse, one that pays for events."""
 PATHS = ("events", "product")
@@ -100,7 +99,7 @@ class Benchmark:
         """Every simulator on one core and on all, ours by every path."""
         rows: list[Any] = []
         for name in wanted:
-            counts = [1] if name in ONE_CORE else [cores] if name in ALL_CORES else sorted({1, cores})
+            counts = [1] if name in ONE_CORE else sorted({1, cores})
             for count in counts:
                 rows.append(self.peer(name, CASES, count))
         if "ours" in wanted:
