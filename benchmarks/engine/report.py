@@ -112,8 +112,8 @@ def side_by_side(rows: list[dict[str, Any]]) -> list[str]:
     alone = [f"{number(ratio)} times on {label}" for case, label in CASES.items() if (ratio := on_one_core(rows, case))]
     if alone:
         lines += [
-            "Lava runs an OS process for each process of the network, and the table gives it all cores. With one core each,",
-            f"the native engine does {' and '.join(alone)} what Lava does.",
+            "Lava runs an OS process for each process of its network, and the table gives it all cores. With one core",
+            f"each, the native engine does {' and '.join(alone)} what Lava does.",
             "",
         ]
     if any(r["peer"] == "ours" for r in rows):
