@@ -27,7 +27,7 @@ U8 = NDArray[np.uint8]
 CHUNK_BYTES = 256 << 20
 """At most about this much is held by a thread at a time."""
 CHUNK_WORK = 1 << 20
-"""Neuron-steps of a chunk: enough that the calls do not count, few enough for the caches."""
+"""Neuron-steps of a population in a chunk: enough that the calls do not count, few enough for the caches."""
 SPARE = 2
 """Sets of counters that are kept for later runs."""
 
@@ -99,7 +99,7 @@ def _chunk_size(layers: Layers, samples: int, threads: int, states: tuple[str, .
     """How many samples go through the layers together."""
     steps, sizes = layers.steps, layers.sizes
     kept = (1 + observed) * layers.neurons + 4 * layers.together + 8 * sum(sizes[name] for name in states)
-    size = min(CHUNK_WORK // (steps * layers.neurons), CHUNK_BYTES // (steps * kept), scan.LARGEST_CHUNK)
+    size = min(CHUNK_WORK // (steps * layers.together), CHUNK_BYTES // (steps * kept), scan.LARGEST_CHUNK)
     size = max(1, min(size, -(-samples // threads)))
     rounds = -(-samples // (threads * size))
     return -(-samples // (threads * rounds))  # as many for every thread
