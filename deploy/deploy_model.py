@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from snnergy.deploy import engine as native
-from snnergy.deploy import lava_backend, lava_compat, legality, loihi2_hardware, report
+from snnergy.deploy import lava_backend, lava_compat, legality, loihi2_hardware, report, timeline
 from snnergy.deploy.activity import Activity
 from snnergy.deploy.count import Counter
 from snnergy.deploy.distribution import Meter, joined
 from snnergy.deploy.doctor import packages
-from snnergy.deploy.energy import price
 from snnergy.deploy.job import Inputs, Job, load_inputs, prepare
+from snnergy.deploy.parts import parts
 from snnergy.deploy.place import place
 from snnergy.deploy.placement import Placement
+from snnergy.deploy.price import price
 from snnergy.deploy.schedule import Schedule, balance
 from snnergy.deploy.split import gather, split
 from snnergy.deploy.targets import find
 from snnergy.deploy.verify import accuracy, float_accuracy, lava_pair
+from snnergy.errors import BadInput
 from snnergy.export.quantize import layer_errors
 from snnergy.export.quantnet import QuantNet
 from snnergy.files import write_text
@@ -60,6 +62,7 @@ def deploy(
     dt_s: float | None = None,
     weight_bits: int = 8,
     seed: int = 0,
+    raster_sample: int = 0,
     progress: Progress | None = None,
 ) -> Deployed:
     """Deploy a ``.nir`` file. Raises DoesNotFit before anything runs.
@@ -67,6 +70,7 @@ def deploy(
     cross_check: samples that are run on the other engine too, where Lava is installed
     chips:       at most this many; None is the fewest that hold the network
     objective, iterations: of ``place``; profile_activity: samples whose activity the mapping is made for
+    raster_sample: the sample whose spikes the report shows
     """
     found = find(target)
     if found.hardware:
@@ -79,6 +83,10 @@ def deploy(
         job = prepare(path, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
         inputs = load_inputs(job, spec, samples or (LAVA_SAMPLES if engine == "lava" else None), seed)
         encoded = job.quant.encode(inputs.real)
+        if not 0 <= raster_sample < len(inputs):
+            raise BadInput(
+                f"raster sample {raster_sample} of {len(inputs)} samples; 0 .. {len(inputs) - 1} can be shown"
+            )
     with clock("place"):
         net, schedule, placement, _ = mapped(
             job,
@@ -122,6 +130,8 @@ def deploy(
         seconds=clock.seconds,
         lossy=(_rounding(job, errors), *net.lossy),
         distribution=joined(run.observed) if run.observed else None,
+        labels=inputs.label,
+        raster=_raster(net, encoded, raster_sample, inputs.label),
     )
     document = report.document(priced, facts)
     document["model"] = {"file": path.name, "dt_s": job.net.dt_s, "exporter": job.about.version}
@@ -154,6 +164,13 @@ def mapped(
         progress=progress,
     )  # fmt: skip
     return net, schedule, placement, activity
+
+
+def _raster(net: QuantNet, encoded: dict[str, Any], sample: int, labels: Any) -> dict[str, Any]:
+    one = {name: x[sample : sample + 1] for name, x in encoded.items()}
+    names = tuple(p.name for p in net.populations if p.spiking)
+    spikes = {name: x[0] for name, x in native.run(net, one, record=names).recorded.items()}
+    return timeline.raster(spikes, parts(net), sample, None if labels is None else int(labels[sample]))
 
 
 def _rounding(job: Job, errors: dict[str, float]) -> str:

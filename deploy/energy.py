@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snnergy.deploy.activity import Activity
-from snnergy.deploy.count import Counter, Counts
+from snnergy.deploy.counts import Counts
 from snnergy.deploy.latency import Loads, binding, loads, terms, times
-from snnergy.deploy.placement import Placement
-from snnergy.deploy.schedule import Schedule
-from snnergy.export.net import count_synapses
-from snnergy.export.quantnet import QuantNet
 from snnergy.hardware_profiles import BESIDE_SYNOP, Profile, Quantity
+
+if TYPE_CHECKING:  # pricing what was counted needs nothing of these
+    from snnergy.deploy.placement import Placement
 
 F64 = NDArray[np.float64]
 
@@ -109,7 +108,7 @@ class EnergyReport:
     step_ns:    one time step, mean over the period; latency_ns: input to last output; period_ns: between two inferences
     bound_by:   the term and the core or link that set the pace of most steps; binding: the same for every step
     tornado:    the constants by how far each moves the total; unpriced: what the total leaves out
-    network:    neurons, synapses, populations, projections, depth
+    network:    neurons, synapses, populations, projections, depth; parts: source or population -> ``parts``
     """
 
     profile: Profile
@@ -129,6 +128,7 @@ class EnergyReport:
     binding: tuple[str, ...]
     tornado: tuple[Driver, ...]
     unpriced: tuple[str, ...]
+    parts: Mapping[str, str]
 
     def per_core(self) -> F64:
         """float64[cores, ops, 3], dynamic energy of every core."""
@@ -149,34 +149,12 @@ class EnergyReport:
         return {name: float(values.sum()) / self.counts.samples for name, values in self.counts.by.items()}
 
 
-def price(
-    activity: Activity,
-    placement: Placement,
-    net: QuantNet,
-    schedule: Schedule,
-    profile: Profile,
-    counter: Counter | None = None,
-) -> EnergyReport:
-    """Energy and time of one inference: events of ``activity`` on ``placement`` times the costs of ``profile``.
-
-    Counters are means over samples, so the busiest core of a step is that of the mean sample: with inputs that differ
-    much, the mean time of the busiest core is longer than this; ``distribution`` has every sample by itself. The
-    profile may be another than the one placed for, as long as the mesh is the same. Formulas: ``cost``.
-    counter: the tables of this network on this placement, where they are made already
-    """
-    network = {
-        "neurons": sum(p.threshold.size for p in net.populations),
-        "synapses": count_synapses(net.projections),
-        "populations": len(net.populations),
-        "projections": len(net.projections),
-        "depth": max(schedule.depth[name] for name in net.outputs),
-    }
-    counter = counter or Counter(placement, net, schedule, profile)
-    return cost(counter.count(activity), profile, placement, network)
-
-
 def cost(
-    counts: Counts, profile: Profile, placement: Placement | None = None, network: Mapping[str, int] | None = None
+    counts: Counts,
+    profile: Profile,
+    placement: Placement | None = None,
+    network: Mapping[str, int] | None = None,
+    part_of: Mapping[str, str] | None = None,
 ) -> EnergyReport:
     """Price counters, whoever counted them.
 
@@ -221,6 +199,7 @@ def cost(
         binding=pace,
         tornado=_tornado(counts, profile, total.nominal),
         unpriced=(*unpriced(profile, counts.chips), *_NEVER_PRICED),
+        parts=dict(part_of or {}),
     )
     verify(report)
     return report
@@ -260,11 +239,17 @@ def _ends(number: Quantity | Interval) -> tuple[float, float, float]:
 
 def prices(profile: Profile) -> Iterator[tuple[int, str, tuple[float, float, float]]]:
     """Every counter that has a price: index into OPS, name, pJ of an event at each of ENDS."""
+    for k, counter, quantity in priced(profile):
+        yield k, counter, _ends(quantity)
+
+
+def priced(profile: Profile) -> Iterator[tuple[int, str, Quantity]]:
+    """Every counter that has a price: index into OPS, name, and the constant."""
     for k, pairs in enumerate(OPS.values()):
         for counter, constant in pairs:
             quantity: Quantity | None = getattr(profile.energy_pj, constant)
             if quantity is not None:
-                yield k, counter, _ends(quantity)
+                yield k, counter, quantity
 
 
 def step_ns(load: Loads, profile: Profile) -> F64:
@@ -278,13 +263,18 @@ def step_ns(load: Loads, profile: Profile) -> F64:
 def power_mw(counts: Counts, profile: Profile) -> tuple[Interval, Interval]:
     """What flows whatever happens: chips and their powered cores; embedded host processors."""
 
-    def each(quantity: Quantity | None) -> Interval:
-        return Interval(*_ends(quantity)) if quantity else Interval(0.0, 0.0, 0.0)
+    found = {True: Interval(0.0, 0.0, 0.0), False: Interval(0.0, 0.0, 0.0)}
+    for name, quantity, units in flows(counts, profile):
+        found[name == "host"] += Interval(*_ends(quantity)) * float(units)
+    return found[False], found[True]
 
+
+def flows(counts: Counts, profile: Profile) -> list[tuple[str, Quantity, int]]:
+    """The powers that are published, by their names in the profile, and of how many units each is drawn."""
     power = profile.power_mw
-    chip = power.chip_many if counts.chips > 1 and power.chip_many else power.chip
-    static = each(chip) * float(counts.chips) + each(power.core) * float(counts.cores)
-    return static, each(power.host) * float(counts.chips)
+    chip = "chip_many" if counts.chips > 1 and power.chip_many else "chip"
+    units = {chip: counts.chips, "core": counts.cores, "host": counts.chips}
+    return [(name, q, n) for name, n in units.items() if (q := getattr(power, name)) is not None]
 
 
 def unpriced(profile: Profile, chips: int) -> list[str]:
@@ -332,8 +322,6 @@ def _tornado(counts: Counts, profile: Profile, nominal: float) -> tuple[Driver, 
             return nominal + mw * (float(terms(load, {**ns, name: value})[0].max(axis=0).sum()) - period)
 
         add(f"time_ns.{name}", getattr(profile.time_ns, name), slower)
-    chip = "chip_many" if counts.chips > 1 and profile.power_mw.chip_many else "chip"
-    for name, units in ((chip, counts.chips), ("core", counts.cores), ("host", counts.chips)):
-        if (power := getattr(profile.power_mw, name)) is not None:
-            add(f"power_mw.{name}", power, lambda v, n=units, q=power: nominal + n * (v - q.value) * period)
+    for name, power, units in flows(counts, profile):
+        add(f"power_mw.{name}", power, lambda v, n=units, q=power: nominal + n * (v - q.value) * period)
     return tuple(sorted(drivers, key=lambda d: d.low - d.high))

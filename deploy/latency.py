@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snnergy.deploy.count import Counts
-from snnergy.deploy.placement import Placement
+from snnergy.deploy.counts import Counts
 from snnergy.hardware_profiles import Quantity, TimeCosts
+
+if TYPE_CHECKING:
+    from snnergy.deploy.placement import Placement
 
 F64 = NDArray[np.float64]
 

@@ -21,15 +21,16 @@ from snnergy import __version__
 from snnergy.deploy import engine as native
 from snnergy.deploy import legality
 from snnergy.deploy.activity import Activity
-from snnergy.deploy.count import Counts
+from snnergy.deploy.counts import Counts
 from snnergy.deploy.deploy_model import PROFILED, mapped
-from snnergy.deploy.energy import STATEMENT, EnergyReport, price
+from snnergy.deploy.energy import STATEMENT, EnergyReport
 from snnergy.deploy.fanout import destinations
 from snnergy.deploy.fit import LIMITS, layers, limit
 from snnergy.deploy.job import Inputs, Job, load_inputs, prepare
 from snnergy.deploy.latency import loads
 from snnergy.deploy.partition import ASSUMED_RATE, Demand, Tile, measured, pace
 from snnergy.deploy.placement import Core, Placement, Slice
+from snnergy.deploy.price import price
 from snnergy.deploy.report import si
 from snnergy.deploy.rules import title
 from snnergy.deploy.schedule import Schedule

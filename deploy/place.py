@@ -7,13 +7,13 @@ from dataclasses import replace
 from math import ceil
 
 from snnergy.deploy.activity import Activity
-from snnergy.deploy.count import Counts
-from snnergy.deploy.energy import price
+from snnergy.deploy.counts import Counts
 from snnergy.deploy.fit import ADVICE, FitReport, FitRow, check, limit
 from snnergy.deploy.mesh import routers, seat
 from snnergy.deploy.objective import OBJECTIVES, Estimate, estimate, score
 from snnergy.deploy.partition import Cutter, Partition, Rates, TooLarge, assumed, measured, settle, slices_of
 from snnergy.deploy.placement import Core, Placement, Slice, verify
+from snnergy.deploy.price import price
 from snnergy.deploy.refine import halve_the_slowest
 from snnergy.deploy.schedule import Schedule
 from snnergy.errors import DoesNotFit

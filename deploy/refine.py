@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from snnergy.deploy.count import Counts
+from snnergy.deploy.counts import Counts
 from snnergy.deploy.latency import loads, terms, times
 from snnergy.deploy.partition import Rates, events
 from snnergy.deploy.placement import Placement, Slice

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import floor, log10
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
@@ -16,10 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from snnergy import __version__
-from snnergy.deploy.distribution import Distribution
+from snnergy.deploy import evidence, monte_carlo
 from snnergy.deploy.energy import OPS, STATEMENT, EnergyReport, Interval
 from snnergy.deploy.report_file import SCHEMA
+from snnergy.deploy.timeline import timeline
 from snnergy.hardware_profiles import Profile, Quantity
+
+if TYPE_CHECKING:
+    from snnergy.deploy.distribution import Distribution
 
 OP_LABELS = {
     "synops": "synaptic operations",
@@ -45,7 +49,8 @@ class RunFacts:
     inputs:        the input as it was asked for; inputs_sha256: of the integers that were sent
     cross_check:   outcome of running a second engine, None where there was none
     packages:      name -> version; seconds: stage -> wall-clock time; lossy: what quantisation changed
-    distribution:  energy and time of every sample, None where the engine does not say
+    distribution:  energy and time of every sample, None where the engine does not say; labels: of the samples, or None
+    raster:        ``timeline.raster`` of one sample, None where none was recorded
     """
 
     engine: str
@@ -62,6 +67,8 @@ class RunFacts:
     seconds: Mapping[str, float] = field(default_factory=dict)
     lossy: tuple[str, ...] = ()
     distribution: Distribution | None = None
+    labels: Any = None
+    raster: Mapping[str, Any] | None = None
 
 
 def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
 
     What differs when the same command runs again stands under ``run`` and nowhere else.
     """
-    counts, profile = report.counts, report.profile
+    counts, profile, kinds = report.counts, report.profile, evidence.shares(report)
     seconds = report.period_ns.nominal * 1e-9
     return {
         "schema": SCHEMA,
@@ -106,7 +113,12 @@ def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
         "power_w": report.total_pj.nominal * 1e-12 / seconds if seconds else 0.0,
         "inferences_per_s": 1 / seconds if seconds else 0.0,
         "edp": _interval(report.edp_js, "J s"),
-        "distribution": None if facts.distribution is None else _distribution(facts.distribution),
+        "monte_carlo": _monte_carlo(monte_carlo.draw(counts, profile)),
+        "evidence": {"grade": evidence.grade(kinds), "rule": evidence.RULE, "shares": kinds},
+        "warnings": list(evidence.warnings(report)),
+        "distribution": None if facts.distribution is None else _distribution(facts.distribution, facts.labels),
+        "timeline": timeline(report),
+        "raster": facts.raster,
         "counters": {**report.counters, "input_bytes": counts.input_bytes / counts.samples},
         "layers": [{**row, "weight_error": facts.weight_error.get(row["name"])} for row in _layers(report)],
         "cores": _cores(report),
@@ -132,20 +144,47 @@ def _interval(value: Interval, unit: str) -> dict[str, Any]:
     return {**asdict(value), "unit": unit}
 
 
-def _distribution(samples: Distribution) -> dict[str, Any]:
+def _monte_carlo(draws: monte_carlo.Draws) -> dict[str, Any]:
+    def spread(values: NDArray[np.float64], unit: str) -> dict[str, Any]:
+        at = {f"p{q}": float(np.percentile(values, q)) for q in (5, 50, 95)}
+        return {**at, "mean": float(values.mean()), "unit": unit}
+
+    return {
+        "draws": len(draws.total_pj),
+        "seed": draws.seed,
+        "total": spread(draws.total_pj, "pJ"),
+        "dynamic": spread(draws.dynamic_pj, "pJ"),
+        "latency": spread(draws.latency_ns, "ns"),
+        "edp": spread(draws.edp_js, "J s"),
+    }
+
+
+def _spread(values: NDArray[np.float64], unit: str) -> dict[str, Any]:
+    return {**{f"p{q}": float(np.percentile(values, q)) for q in PERCENTILES}, "unit": unit}
+
+
+def _distribution(samples: Distribution, labels: Any) -> dict[str, Any]:
     """Nominal values over the samples, the samples that cost most, and how many fall into each of BINS."""
     energy = samples.energy_pj[:, 1]
     costliest = np.argsort(-energy, kind="stable")[:COSTLIEST]
     counts, edges = np.histogram(energy, BINS)
+    classes = [] if labels is None else np.unique(labels).tolist()
     return {
-        **{
-            name: {**{f"p{q}": float(np.percentile(values[:, 1], q)) for q in PERCENTILES}, "unit": unit}
-            for name, values, unit in (
-                ("energy", samples.energy_pj, "pJ"),
-                ("dynamic", samples.dynamic_pj, "pJ"),
-                ("latency", samples.latency_ns, "ns"),
-            )
-        },
+        "energy": _spread(energy, "pJ"),
+        "dynamic": _spread(samples.dynamic_pj[:, 1], "pJ"),
+        "latency": _spread(samples.latency_ns[:, 1], "ns"),
+        "classes": [
+            {
+                "label": k,
+                "samples": int((labels == k).sum()),
+                "energy": _spread(energy[labels == k], "pJ"),
+                "latency": _spread(samples.latency_ns[labels == k, 1], "ns"),
+            }
+            for k in classes
+        ],
+        "parts": [
+            {"name": name, "energy": _spread(samples.part_pj[:, k], "pJ")} for k, name in enumerate(samples.parts)
+        ],
         "costliest": [
             {"sample": int(k), "energy_pj": float(energy[k]), "latency_ns": float(samples.latency_ns[k, 1])}
             for k in costliest
@@ -185,7 +224,9 @@ def _layers(report: EnergyReport) -> list[dict[str, Any]]:
         here = [i for i, cell in enumerate(cells) if cell.node == name]
         kind = "population" if any(cells[i].neurons for i in here) else "input"
         cores = len({cells[i].core for i in here}) if kind == "population" else 0
-        rows.append({"name": name, "kind": kind, "cores": cores, **_row(report, here, energy)})
+        operations = {op: _three(energy[k]) for k, op in enumerate(OPS)}
+        head = {"name": name, "kind": kind, "part": report.parts.get(name, ""), "cores": cores}
+        rows.append({**head, **_row(report, here, energy), "operations_pj": operations})
     return rows
 
 

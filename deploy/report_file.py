@@ -12,7 +12,7 @@ from typing import Any
 from snnergy import limits
 from snnergy.errors import BadInput, first_line
 
-SCHEMA = "snnergy.report/1"
+SCHEMA = "snnergy.report/2"
 MAX_FILE_BYTES = 32 << 20
 """A report of ten thousand cores takes a quarter of it."""
 MAX_TEXT = 2000
@@ -60,8 +60,11 @@ _ROW: _Shape = {
     "energy_pj": {"total": NUMBER, "low": NUMBER, "high": NUMBER},
 }
 _SPREAD: _Shape = {**dict.fromkeys(("p0", "p5", "p50", "p95", "p100"), NUMBER), "unit": UNIT}
+_DRAWN: _Shape = {**dict.fromkeys(("p5", "p50", "p95", "mean"), NUMBER), "unit": UNIT}
 _DISTRIBUTION: _Shape = {
     **dict.fromkeys(("energy", "dynamic", "latency"), _SPREAD),
+    "classes": [{"label": MAYBE_COUNT, "samples": COUNT, "energy": _SPREAD, "latency": _SPREAD}],
+    "parts": [{"name": TEXT, "energy": _SPREAD}],
     "costliest": [{"sample": COUNT, "energy_pj": NUMBER, "latency_ns": NUMBER}],
     "histogram": {"low_pj": NUMBER, "high_pj": NUMBER, "samples": [COUNT]},
 }
@@ -84,11 +87,43 @@ SHAPE: _Shape = {
     "latency": {**_INTERVAL, "bound_by": TEXT},
     "step": _INTERVAL,
     "edp": _INTERVAL,
+    "monte_carlo": {
+        "draws": COUNT,
+        "seed": MAYBE_COUNT,
+        **dict.fromkeys(("total", "dynamic", "latency", "edp"), _DRAWN),
+    },
+    "evidence": {"grade": TEXT, "rule": TEXT, "shares": {"*": NUMBER}},
+    "warnings": [TEXT],
     "distribution": Maybe(_DISTRIBUTION),
+    "timeline": {
+        "steps": COUNT,
+        "step_ns": {end: [NUMBER] for end in ("low", "nominal", "high")},
+        "terms_ns": {"*": [NUMBER]},
+        "bound_by": [TEXT],
+        "cores": Maybe({"synops": [[NUMBER]], "energy_pj": [[NUMBER]]}),
+        "left_out": MAYBE_TEXT,
+    },
+    "raster": Maybe(
+        {
+            "sample": COUNT,
+            "label": MAYBE_COUNT,
+            "steps": COUNT,
+            "populations": [
+                {
+                    "name": TEXT,
+                    "part": TEXT,
+                    **dict.fromkeys(("neurons", "spikes", "every"), COUNT),
+                    "events": [[COUNT]],
+                }
+            ],
+        }
+    ),
     "power_w": NUMBER,
     "inferences_per_s": NUMBER,
     "counters": {"synops": NUMBER, "spikes": NUMBER},
-    "layers": [{"name": TEXT, "kind": TEXT, "cores": COUNT, **_ROW}],
+    "layers": [
+        {**dict.fromkeys(("name", "kind", "part"), TEXT), "cores": COUNT, **_ROW, "operations_pj": {"*": _ENDS}}
+    ],
     "cores": [{**dict.fromkeys(("chip", "core", "x", "y"), COUNT), "populations": [TEXT], **_ROW}],
     "tornado": [{"constant": TEXT, "low": NUMBER, "high": NUMBER, "range": TEXT}],
     "constants": [

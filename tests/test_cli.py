@@ -88,7 +88,7 @@ def test_deploy_writes_the_report_that_later_tools_rely_on(run, model):
     assert document == json.loads(Path("r.json").read_text())
     assert {"schema", "tool", "target", "engine", "samples", "timesteps", "accuracy", "network", "placement", "cores",
             "layers", "energy", "latency", "edp", "provenance", "unpriced"} <= document.keys()  # fmt: skip
-    assert document["schema"] == "snnergy.report/1"
+    assert document["schema"] == "snnergy.report/2"
     assert set(document["network"]) >= {"neurons", "synapses", "populations", "projections", "depth"}
     assert set(document["placement"]) >= {"chips", "cores"}
     core = {"chip", "core", "x", "y", "populations", "neurons", "synops", "updates", "spikes", "messages", "hops"}

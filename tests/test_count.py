@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from mapping import SEEDS, activity, looped, scattered, silent, skip_network, small
 
 from snnergy.deploy.activity import Activity
-from snnergy.deploy.count import COUNTERS, Cell, Counts, busiest_links, count, verify
+from snnergy.deploy.count import busiest_links, count
+from snnergy.deploy.counts import COUNTERS, Cell, Counts, verify
 from snnergy.deploy.place import place
 from snnergy.deploy.placement import Core, Placement, Slice
 from snnergy.deploy.schedule import Schedule, balance

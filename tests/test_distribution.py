@@ -15,10 +15,11 @@ from mapping import SEEDS, looped, scattered
 
 from snnergy.deploy import engine
 from snnergy.deploy.activity import Activity
-from snnergy.deploy.count import COUNTERS, Counter, count
+from snnergy.deploy.count import Counter, count
+from snnergy.deploy.counts import COUNTERS
 from snnergy.deploy.distribution import Meter, joined
-from snnergy.deploy.energy import price
 from snnergy.deploy.place import place
+from snnergy.deploy.price import price
 from snnergy.deploy.report import RunFacts, document, html, spread
 from snnergy.deploy.report_file import read
 from snnergy.deploy.schedule import balance

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mapping import SEEDS, activity, looped, priced, quantity, scattered, silent, skip_network
 
-from snnergy.deploy.count import COUNTERS, Cell, Counts
-from snnergy.deploy.energy import ENDS, OPS, Driver, EnergyReport, Interval, cost, price, verify
+from snnergy.deploy.counts import COUNTERS, Cell, Counts
+from snnergy.deploy.energy import ENDS, OPS, Driver, EnergyReport, Interval, cost, verify
 from snnergy.deploy.latency import loads, terms
 from snnergy.deploy.place import place
+from snnergy.deploy.price import price
 from snnergy.deploy.schedule import balance
 from snnergy.export.maps import Dense
 from snnergy.export.quantnet import QuantNet, QuantProjection, QuantSource

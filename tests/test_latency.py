@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from mapping import SEEDS, activity, looped, scattered
 
-from snnergy.deploy.count import COUNTERS, Cell, Counts, count
+from snnergy.deploy.count import count
+from snnergy.deploy.counts import COUNTERS, Cell, Counts
 from snnergy.deploy.latency import TERMS, Loads, binding, core_name, loads, terms
 from snnergy.deploy.placement import Core, Placement
 from snnergy.deploy.schedule import balance

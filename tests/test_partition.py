@@ -16,13 +16,13 @@ from scipy.sparse import csr_array
 
 from snnergy.deploy import engine
 from snnergy.deploy.count import count
-from snnergy.deploy.energy import price
 from snnergy.deploy.fanout import fan_in
 from snnergy.deploy.latency import loads
 from snnergy.deploy.legality import violations
 from snnergy.deploy.objective import OBJECTIVES, estimate, score
 from snnergy.deploy.partition import Cutter, Rates, TooLarge, assumed, events, measured, settle, slices_of, window
 from snnergy.deploy.place import _outputs_first, place
+from snnergy.deploy.price import price
 from snnergy.deploy.refine import slowest
 from snnergy.deploy.schedule import balance
 from snnergy.deploy.tiles import Box, whole

@@ -15,8 +15,9 @@ import pytest
 from rich.console import Console
 
 from snnergy.deploy.activity import Activity
-from snnergy.deploy.energy import STATEMENT, EnergyReport, price
+from snnergy.deploy.energy import STATEMENT, EnergyReport
 from snnergy.deploy.place import place
+from snnergy.deploy.price import price
 from snnergy.deploy.report import RunFacts, document, html, si, span, text
 from snnergy.deploy.report_file import SCHEMA, read
 from snnergy.deploy.schedule import balance
@@ -72,7 +73,7 @@ def doc() -> dict[str, Any]:
 
 
 def test_the_document_has_the_keys_of_the_schema(doc: dict[str, Any]) -> None:
-    assert doc["schema"] == "snnergy.report/1"
+    assert doc["schema"] == "snnergy.report/2"
     assert json.loads(json.dumps(doc, allow_nan=False)) == doc
     keys = "tool target engine samples timesteps accuracy network placement cores layers energy latency edp provenance"
     assert {*keys.split(), "unpriced"} <= set(doc)

@@ -64,7 +64,7 @@ def lost(*path: Any) -> Callable[[Document], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("schema", "snnergy.report/9"), "FILE: schema is 'snnergy.report/9', must be 'snnergy.report/1'"),
+        (put("schema", "snnergy.report/9"), "FILE: schema is 'snnergy.report/9', must be 'snnergy.report/2'"),
         (lost("energy", "total", "low"), "FILE: 'energy.total.low' is missing"),
         (put("energy", "total", "low", "3"), "FILE: 'energy.total.low' is '3', must be a number, 0 or more"),
         (put("energy", "total", "low", -1), "FILE: 'energy.total.low' is -1, must be a number, 0 or more"),

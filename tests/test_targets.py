@@ -15,10 +15,11 @@ from mapping import SEEDS, activity, looped, priced, quantity, scattered
 
 from snnergy.cli import cli
 from snnergy.console import run
-from snnergy.deploy.count import COUNTERS, Cell, Counts
+from snnergy.deploy.counts import COUNTERS, Cell, Counts
 from snnergy.deploy.distribution import Meter
-from snnergy.deploy.energy import OPS, EnergyReport, Interval, cost, price, unpriced
+from snnergy.deploy.energy import OPS, EnergyReport, Interval, cost, unpriced
 from snnergy.deploy.latency import UNKNOWN
+from snnergy.deploy.price import price
 from snnergy.deploy.report import RunFacts, document
 from snnergy.deploy.schedule import balance
 from snnergy.deploy.targets import TARGETS, boards, find, rows, sheet
@@ -261,7 +262,9 @@ def test_static_power_is_not_missing_where_it_is_inside_a_synop() -> None:
 @pytest.mark.parametrize("name", names())
 def test_every_sample_is_priced_as_the_mean_is(name: str) -> None:
     report = cost(ticks(load(name), 1e3), load(name))
-    counter = SimpleNamespace(net=SimpleNamespace(steps=report.counts.steps), each=lambda _: report.counts)
+    net = SimpleNamespace(steps=report.counts.steps, populations=[SimpleNamespace(name="a")], sources=[], projections=[])
+    net.outputs = ()
+    counter = SimpleNamespace(net=net, each=lambda _: report.counts, cells=report.counts.cells)
     found = Meter(counter, load(name)).measure(None)  # type: ignore[arg-type]
     np.testing.assert_allclose(found.energy_pj, [ends(report.total_pj)], rtol=1e-12)
     np.testing.assert_allclose(found.latency_ns, [ends(report.latency_ns)], rtol=1e-12)

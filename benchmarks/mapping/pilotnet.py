@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from snnergy.deploy import engine, legality, place
 from snnergy.deploy.activity import Activity
-from snnergy.deploy.count import Counter, Counts
+from snnergy.deploy.count import Counter
+from snnergy.deploy.counts import Counts
 from snnergy.deploy.mesh import routers
 from snnergy.deploy.placement import Core, Placement, Slice, verify
 from snnergy.deploy.schedule import Schedule, balance
