@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from snnergy.deploy import engine as native
-from snnergy.deploy import lava_backend, lava_compat, legality, loihi2_hardware, report, timeline
+from snnergy.deploy import estimate, lava_backend, lava_compat, legality, loihi2_hardware, report, timeline
 from snnergy.deploy.activity import Activity
 from snnergy.deploy.count import Counter
 from snnergy.deploy.distribution import Meter, joined
 from snnergy.deploy.doctor import packages
+from snnergy.deploy.energy import EnergyReport
 from snnergy.deploy.job import Inputs, Job, load_inputs, prepare
 from snnergy.deploy.parts import parts
 from snnergy.deploy.place import place
@@ -40,10 +41,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Deployed:
-    """The report's document, and whether the two engines agreed (True where only one ran)."""
+    """The report's document and what it was made of, and whether the two engines agreed (True where only one ran)."""
 
     document: dict[str, Any]
     equal: bool
+    priced: EnergyReport
+    facts: report.RunFacts
 
 
 def deploy(
@@ -63,6 +66,7 @@ def deploy(
     weight_bits: int = 8,
     seed: int = 0,
     raster_sample: int = 0,
+    compare_float: bool = True,
     progress: Progress | None = None,
 ) -> Deployed:
     """Deploy a ``.nir`` file. Raises DoesNotFit before anything runs.
@@ -70,7 +74,8 @@ def deploy(
     cross_check: samples that are run on the other engine too, where Lava is installed
     chips:       at most this many; None is the fewest that hold the network
     objective, iterations: of ``place``; profile_activity: samples whose activity the mapping is made for
-    raster_sample: the sample whose spikes the report shows
+    raster_sample: the sample whose spikes the report shows; compare_float: whether to run the network before
+                   quantisation too, for its accuracy
     """
     found = find(target)
     if found.hardware:
@@ -108,7 +113,7 @@ def deploy(
     with clock("cross-check"):
         line, equal = _cross_check(job, inputs, engine, min(cross_check, len(inputs)))
     with clock("accuracy before quantisation"):
-        before = float_accuracy(job, inputs)
+        before = float_accuracy(job, inputs) if compare_float else None
     after = (
         None if inputs.label is None else accuracy(gather(run.outputs, job.quant)[job.quant.outputs[0]], inputs.label)
     )
@@ -135,7 +140,7 @@ def deploy(
     )
     document = report.document(priced, facts)
     document["model"] = {"file": path.name, "dt_s": job.net.dt_s, "exporter": job.about.version}
-    return Deployed(document, equal)
+    return Deployed(document, equal, priced, facts)
 
 
 def mapped(
@@ -182,8 +187,10 @@ def _rounding(job: Job, errors: dict[str, float]) -> str:
     )
 
 
-def write(done: Deployed, output: Path | None, html: Path | None) -> None:
-    """Write the report as JSON and as a page, each whole or not at all."""
+def write(done: Deployed, output: Path | None, html: Path | None, activity: Path | None = None) -> None:
+    """Write the report as JSON and as a page, and what was counted, each whole or not at all."""
+    if activity:
+        estimate.save(activity, done.priced, done.facts)
     if output:
         write_text(output, json.dumps(done.document, indent=2, allow_nan=False) + "\n")
     if html:

@@ -157,6 +157,12 @@ def read(path: Path) -> dict[str, Any]:
     return data
 
 
+def check(file: str, document: dict[str, Any]) -> dict[str, Any]:
+    """The document, if it has the shape that the views show; else BadInput, naming the file."""
+    _check(file, document, SHAPE, "")
+    return document
+
+
 def _check(file: str, value: Any, shape: _Shape, where: str) -> None:
     if isinstance(shape, Maybe):
         if value is not None:

@@ -55,6 +55,12 @@ BITS = click.option("--weight-bits", type=click.IntRange(2, 8), default=8, show_
 TARGET = click.option(
     "--target", default="loihi2-sim", show_default=True, help="See: snnergy targets; or a profile, chip.toml."
 )
+SAVE_ACTIVITY = click.option(
+    "--save-activity",
+    "activity",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep what was counted.",
+)
 MAX_SIZE = click.option(
     "--max-size",
     type=click.IntRange(1, 1 << 20),
@@ -275,6 +281,10 @@ def check(model: Path, target: tuple[str, ...], sarif: Path | None, as_json: boo
 @ITERATIONS
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as JSON.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as a page.")
+@SAVE_ACTIVITY
+@click.option(
+    "--raster-sample", type=click.IntRange(0), default=0, show_default=True, help="Whose spikes the report shows."
+)
 @INPUT
 @STEPS
 @DT
@@ -282,7 +292,15 @@ def check(model: Path, target: tuple[str, ...], sarif: Path | None, as_json: boo
 @SEED
 @MAX_SIZE
 @JSON
-def deploy(model: Path, target: str, output: Path | None, html: Path | None, as_json: bool, **settings: Any) -> int:
+def deploy(
+    model: Path,
+    target: str,
+    output: Path | None,
+    html: Path | None,
+    activity: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> int:
     """Fit, place, run and price a NIR file, and print the energy report per inference.
 
     \b
@@ -292,17 +310,141 @@ def deploy(model: Path, target: str, output: Path | None, html: Path | None, as_
     from snnergy.deploy import deploy_model, report
     from snnergy.files import check_outputs
 
-    check_outputs(output, html, reads=model)
+    check_outputs(output, html, activity, reads=model)
     with console.bar("deploy", quiet=as_json) as update:
         done = deploy_model.deploy(model, target, progress=update, **settings)
-    deploy_model.write(done, output, html)
+    deploy_model.write(done, output, html, activity)
     if as_json:
         console.print_json(done.document)
     else:
         console.show(report.text(done.document))
-        for line in (f"wrote {path}" for path in (output, html) if path):
+        for line in (f"wrote {path}" for path in (output, html, activity) if path):
             console.say(line)
     return 0 if done.equal else 1
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--activity", "saved", type=click.Path(path_type=Path, dir_okay=False), help="Price what --save-activity kept."
+)
+@click.option("--target", help="See: snnergy targets; default: loihi2-sim, or the activity's.")
+@click.option("--samples", type=click.IntRange(1), help="Default: all there are.")
+@CHIPS
+@OBJECTIVE
+@PROFILE_ACTIVITY
+@ITERATIONS
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as JSON.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as a page.")
+@SAVE_ACTIVITY
+@INPUT
+@STEPS
+@DT
+@BITS
+@SEED
+@MAX_SIZE
+@JSON
+def estimate(
+    model: Path | None,
+    activity: Path | None,
+    saved: Path | None,
+    target: str | None,
+    output: Path | None,
+    html: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """What would it cost? Energy and latency of any NIR file, or of activity that was saved before.
+
+    \b
+    snnergy estimate other.nir --steps 50 --input random:0.05
+    snnergy deploy model.nir --save-activity run.npz
+    snnergy estimate --activity run.npz --target my-chip.toml
+    """
+    if (model is None) == (saved is None):
+        raise click.UsageError("give a MODEL.nir or --activity, one of the two")
+    from snnergy.deploy import estimate as estimates
+    from snnergy.deploy import report
+    from snnergy.files import check_outputs, write_text
+
+    check_outputs(output, html, activity, reads=model or saved or Path())
+    if model is None:
+        document = estimates.from_activity(saved or Path(), target)
+    else:
+        with console.bar("estimate", quiet=as_json) as update:
+            done = estimates.from_model(model, target or "loihi2-sim", progress=update, **settings)
+        document = done.document
+        if activity:
+            estimates.save(activity, done.priced, done.facts)
+    for path, content in ((output, json.dumps(document, indent=2) + "\n"), (html, html and report.html(document))):
+        if path and content:
+            write_text(path, content)
+            console.say(f"wrote {path}")
+    if as_json:
+        console.print_json(document)
+    else:
+        console.show(report.text(document))
+
+
+@cli.command()
+@MODEL
+@click.option(
+    "--targets",
+    metavar="T,T2,...",
+    required=True,
+    callback=lambda _context, _option, value: tuple(dict.fromkeys(value.split(","))),
+    help="Several; see: snnergy targets; or profiles, chip.toml.",
+)
+@click.option("--samples", type=click.IntRange(1), help="Default: all there are.")
+@OBJECTIVE
+@INPUT
+@STEPS
+@DT
+@BITS
+@SEED
+@MAX_SIZE
+@JSON
+def compare(model: Path, targets: tuple[str, ...], as_json: bool, **settings: Any) -> None:
+    """One run, many chips: where does it fit, and what would it cost there?
+
+    \b
+    snnergy compare model.nir --targets loihi2-sim,loihi1-sim,spinnaker2-sim
+    """
+    from snnergy.deploy import compare_targets
+
+    tell = None if as_json else lambda stage: console.say(f"compare: {stage}")
+    document = compare_targets.compare(model, targets, progress=tell, **settings)
+    if as_json:
+        console.print_json(document)
+    else:
+        console.show(compare_targets.text(document))
+
+
+@cli.command()
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+@click.option("--budget", multiple=True, metavar="[METRIC:]+N%", help="Exit 1 beyond; of the energy, or latency:+10%.")
+@click.option("--markdown", is_flag=True, help="Tables for a comment of continuous integration.")
+@JSON
+def diff(before: Path, after: Path, budget: tuple[str, ...], markdown: bool, as_json: bool) -> int:
+    """What became dearer between two reports; exit 1 where a budget is exceeded.
+
+    \b
+    snnergy diff old.json new.json --budget +5%
+    snnergy diff old.json new.json --budget energy:+5% --budget latency:+10% --markdown
+    """
+    from snnergy.deploy import diff as diffs
+    from snnergy.deploy import diff_text, report_file
+
+    allowed = diffs.budgets(budget)
+    found = diffs.diff(report_file.read(before), report_file.read(after), allowed)
+    if as_json:
+        console.print_json(found.to_dict())
+    elif markdown:
+        click.echo(diff_text.markdown(found), nl=False)
+    else:
+        console.show(diff_text.text(found))
+    return 1 if found.over else 0
 
 
 @cli.command("map")

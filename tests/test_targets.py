@@ -262,7 +262,9 @@ def test_static_power_is_not_missing_where_it_is_inside_a_synop() -> None:
 @pytest.mark.parametrize("name", names())
 def test_every_sample_is_priced_as_the_mean_is(name: str) -> None:
     report = cost(ticks(load(name), 1e3), load(name))
-    net = SimpleNamespace(steps=report.counts.steps, populations=[SimpleNamespace(name="a")], sources=[], projections=[])
+    net = SimpleNamespace(
+        steps=report.counts.steps, populations=[SimpleNamespace(name="a")], sources=[], projections=[]
+    )
     net.outputs = ()
     counter = SimpleNamespace(net=net, each=lambda _: report.counts, cells=report.counts.cells)
     found = Meter(counter, load(name)).measure(None)  # type: ignore[arg-type]
