@@ -23,8 +23,9 @@ from snnergy.deploy.placement import Placement
 from snnergy.deploy.schedule import Schedule, balance
 from snnergy.deploy.split import gather, split
 from snnergy.deploy.targets import find
+from snnergy.deploy.tiling import read as read_tiling
 from snnergy.deploy.verify import accuracy, float_accuracy, lava_pair
-from snnergy.export.quantize import layer_errors
+from snnergy.export.quantize import INPUT_BITS, layer_errors
 from snnergy.export.quantnet import QuantNet
 from snnergy.files import write_text
 from snnergy.hardware_profiles import Profile
@@ -55,10 +56,13 @@ def deploy(
     objective: str = "edp",
     profile_activity: int = PROFILED,
     iterations: int = 0,
+    partition: str = "free",
+    tiling: Path | None = None,
     spec: str | None = None,
     steps: int | None = None,
     dt_s: float | None = None,
     weight_bits: int = 8,
+    input_bits: int = INPUT_BITS,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Deployed:
@@ -66,7 +70,8 @@ def deploy(
 
     cross_check: samples that are run on the other engine too, where Lava is installed
     chips:       at most this many; None is the fewest that hold the network
-    objective, iterations: of ``place``; profile_activity: samples whose activity the mapping is made for
+    objective, iterations, partition: of ``place``; tiling: a file of ``tiling.py``
+    profile_activity: samples whose activity the mapping is made for
     """
     found = find(target)
     if found.hardware:
@@ -76,7 +81,7 @@ def deploy(
         lava_compat.activate()
     clock = _Clock()
     with clock("prepare"):
-        job = prepare(path, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
+        job = prepare(path, dt_s=dt_s, steps=steps, weight_bits=weight_bits, input_bits=input_bits)
         inputs = load_inputs(job, spec, samples or (LAVA_SAMPLES if engine == "lava" else None), seed)
         encoded = job.quant.encode(inputs.real)
     with clock("place"):
@@ -89,6 +94,8 @@ def deploy(
             samples=profile_activity,
             iterations=iterations,
             seed=seed,
+            partition=partition,
+            tiling=tiling,
         )
         legality.enforce(net, schedule, profile, placement)
         counter = Counter(placement, net, schedule, profile)
@@ -138,6 +145,8 @@ def mapped(
     samples: int,
     iterations: int,
     seed: int,
+    partition: str = "free",
+    tiling: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[QuantNet, Schedule, Placement, Activity | None]:
     """The network as it is mapped, its readouts split where a core cannot feed them, and where everything sits.
@@ -151,7 +160,7 @@ def mapped(
     activity = native.run(net, few).activity if samples else None
     placement = place(
         net, schedule, profile, chips, objective=objective, activity=activity, iterations=iterations, seed=seed,
-        progress=progress,
+        partition=partition, tiling=read_tiling(tiling) if tiling else None, progress=progress,
     )  # fmt: skip
     return net, schedule, placement, activity
 
