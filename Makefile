@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 FOLDERS := snnergy export deploy hardware_profiles
 
-.PHONY: setup demo test slow lint types docs wheel bench bench-engine coverage mutants fuzz kills hostile clean
+.PHONY: setup demo test slow lint types docs wheel bench bench-engine bench-mapping coverage mutants fuzz kills hostile clean
 
 setup: $(READY)
 
@@ -48,6 +48,10 @@ bench: $(READY)
 
 bench-engine: $(READY)
 	$(BIN)/python benchmarks/engine/run.py
+
+bench-mapping: $(READY)
+	$(BIN)/python benchmarks/mapping/run.py
+	$(BIN)/python benchmarks/mapping/scaling.py
 
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py

@@ -21,6 +21,7 @@ from snnergy.export import nir_file
 from snnergy.export.lower import LINEAR, NEURONS, lower
 from snnergy.export.net import Net, count_synapses
 from snnergy.export.net import neurons as count_neurons
+from snnergy.export.quantize import INPUT_BITS
 from snnergy.export.quantnet import QuantNet
 
 LOWERED = (nir.Input, nir.Output, nir.Delay, *LINEAR, *NEURONS)
@@ -96,6 +97,7 @@ class Checked:
     dt_s: float
     steps: int | None
     weight_bits: int
+    input_bits: int
     neurons: int
     synapses: int
     not_checked: tuple[str, ...]
@@ -108,7 +110,7 @@ class Checked:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; the form is docs/check.schema.json."""
-        same = ("dt_s", "steps", "weight_bits", "neurons", "synapses")
+        same = ("dt_s", "steps", "weight_bits", "input_bits", "neurons", "synapses")
         return {
             "model": str(self.path),
             "fits": self.fits,
@@ -140,11 +142,13 @@ def check_model(
     dt_s: float | None = None,
     steps: int | None = None,
     weight_bits: int = 8,
+    input_bits: int = INPUT_BITS,
     placing: bool = False,
 ) -> Checked:
     """Hold a ``.nir`` file against every target.
 
-    dt_s, steps: override what the file records; chips: at most so many; placing: ask the mapper too, which takes longer
+    dt_s, steps: override what the file records; input_bits: of an input's values, 1 is spikes
+    chips: at most so many; placing: ask the mapper too, which takes longer
     """
     found = {name: targets.find(name).load() for name in names}
     if path.suffix in (".pt", ".pth"):
@@ -158,13 +162,14 @@ def check_model(
     counted = layers(net) if net else ()
     schedule = _schedule(net) if net else None
     cases = {
-        name: Case(net, counted, schedule, troubles, steps, weight_bits, profile, chips)
+        name: Case(net, counted, schedule, troubles, steps, weight_bits, profile, chips, input_bits)
         for name, profile in found.items()
     }
-    placed = _placements(path, graph, cases, dt_s=dt_s, steps=steps, weight_bits=weight_bits) if placing else {}
+    read = {"dt_s": dt_s, "steps": steps, "weight_bits": weight_bits, "input_bits": input_bits}
+    placed = _placements(path, graph, cases, **read) if placing else {}
     verdicts = tuple(Verdict(name, case, examine(case), placed.get(name)) for name, case in cases.items())
     size, synapses = (count_neurons(net), count_synapses(net.projections)) if net else (0, 0)
-    return Checked(path, dt_s, steps, weight_bits, size, synapses, lost, verdicts)
+    return Checked(path, dt_s, steps, weight_bits, input_bits, size, synapses, lost, verdicts)
 
 
 def lowered(graph: nir.NIRGraph, dt_s: float) -> tuple[Net | None, tuple[Trouble, ...], tuple[str, ...]]:

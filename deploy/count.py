@@ -18,6 +18,8 @@ from snnergy.deploy.fanout import destinations, table
 from snnergy.deploy.mesh import ENTRY
 from snnergy.deploy.placement import Placement
 from snnergy.deploy.schedule import Schedule
+from snnergy.deploy.tiles import Box
+from snnergy.export.maps import Conv
 from snnergy.export.quantnet import QuantNet, QuantSource
 from snnergy.hardware_profiles import Profile
 
@@ -69,11 +71,13 @@ class Counter:
         cells: list[Cell] = []
         self._at: dict[str, list[int]] = {p.name: [] for p in net.populations}
         self._slices: dict[str, list[I64]] = {p.name: [] for p in net.populations}
+        self._tiles: dict[str, list[I64 | Box]] = {p.name: [] for p in net.populations}
         for index, core in enumerate(placement.cores):
             for s in core.slices:
                 self._at[s.population].append(len(cells))
                 self._slices[s.population].append(s.neurons)
-                cells.append(Cell(index, s.population, s.neurons.size))
+                self._tiles[s.population].append(s.neurons if s.tile is None else s.tile)
+                cells.append(Cell(index, s.population, s.slots))
         own = {name: [cells[i].core for i in where] for name, where in self._at.items()}
         self._senders: dict[str, _Sender] = {}
         for node in (*net.sources, *net.populations):
@@ -89,7 +93,7 @@ class Counter:
     def _sender(self, name: str, size: int, to: csr_array, cells: Sequence[Cell]) -> _Sender:
         """to: [size, cores], 0 or 1, the cores that each neuron sends to."""
         edges = [e for e in self.net.projections if e.source == name]
-        reach = [table(e.map, self._slices[e.target]) for e in edges]
+        reach = [table(e.map, (self._tiles if isinstance(e.map, Conv) else self._slices)[e.target]) for e in edges]
         lists = [csr_array((np.ones_like(t.data), t.indices, t.indptr), t.shape) for t in reach]
         arrive = [i for e in edges for i in self._at[e.target]]
         slices, own = self._slices.get(name, []), self._at[name] if name in self._slices else []
@@ -172,9 +176,9 @@ class Counter:
             depth = self.schedule.depth[p.name]
             for i, neurons in zip(self._at[p.name], self._slices[p.name], strict=True):
                 by["updates_active"][i] = moved(active[p.name][:, neurons].sum(axis=1, dtype=np.int64), depth)
-                by["updates_idle"][i] = neurons.size * samples - by["updates_active"][i]
+                by["updates_idle"][i] = self.cells[i].neurons * samples - by["updates_active"][i]
                 if not p.memoryless:
-                    by["resets"][i, depth % steps :: steps] = neurons.size * samples
+                    by["resets"][i, depth % steps :: steps] = self.cells[i].neurons * samples
         links, link_names = busiest_links(np.concatenate(routes), np.concatenate(loads), self._mesh)
         counts = Counts(
             nodes=tuple(self._senders),

@@ -28,6 +28,8 @@ class Cell:
     """One population on one core; ``core`` is an index into the placement's cores.
 
     A source has a cell on every core that it reaches, without neurons: it holds the messages of the input to that core.
+    neurons: with the unused slots of fixed-size tiles, which are updated, idle, and reset as neurons are (assumed), and
+    receive what a convolution's kernel reads there
     """
 
     core: int

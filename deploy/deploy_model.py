@@ -25,9 +25,10 @@ from snnergy.deploy.price import price
 from snnergy.deploy.schedule import Schedule, balance
 from snnergy.deploy.split import gather, split
 from snnergy.deploy.targets import find
+from snnergy.deploy.tiling import read as read_tiling
 from snnergy.deploy.verify import accuracy, float_accuracy, lava_pair
 from snnergy.errors import BadInput
-from snnergy.export.quantize import layer_errors
+from snnergy.export.quantize import INPUT_BITS, layer_errors
 from snnergy.export.quantnet import QuantNet
 from snnergy.files import write_text
 from snnergy.hardware_profiles import Profile
@@ -60,10 +61,13 @@ def deploy(
     objective: str = "edp",
     profile_activity: int = PROFILED,
     iterations: int = 0,
+    partition: str = "free",
+    tiling: Path | None = None,
     spec: str | None = None,
     steps: int | None = None,
     dt_s: float | None = None,
     weight_bits: int = 8,
+    input_bits: int = INPUT_BITS,
     seed: int = 0,
     raster_sample: int = 0,
     compare_float: bool = True,
@@ -73,7 +77,8 @@ def deploy(
 
     cross_check: samples that are run on the other engine too, where Lava is installed
     chips:       at most this many; None is the fewest that hold the network
-    objective, iterations: of ``place``; profile_activity: samples whose activity the mapping is made for
+    objective, iterations, partition: of ``place``; tiling: a file of ``tiling.py``
+    profile_activity: samples whose activity the mapping is made for
     raster_sample: the sample whose spikes the report shows; compare_float: whether to run the network before
                    quantisation too, for its accuracy
     """
@@ -85,7 +90,7 @@ def deploy(
         lava_compat.activate()
     clock = _Clock()
     with clock("prepare"):
-        job = prepare(path, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
+        job = prepare(path, dt_s=dt_s, steps=steps, weight_bits=weight_bits, input_bits=input_bits)
         inputs = load_inputs(job, spec, samples or (LAVA_SAMPLES if engine == "lava" else None), seed)
         encoded = job.quant.encode(inputs.real)
         if not 0 <= raster_sample < len(inputs):
@@ -102,6 +107,8 @@ def deploy(
             samples=profile_activity,
             iterations=iterations,
             seed=seed,
+            partition=partition,
+            tiling=tiling,
         )
         legality.enforce(net, schedule, profile, placement)
         counter = Counter(placement, net, schedule, profile)
@@ -153,6 +160,8 @@ def mapped(
     samples: int,
     iterations: int,
     seed: int,
+    partition: str = "free",
+    tiling: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[QuantNet, Schedule, Placement, Activity | None]:
     """The network as it is mapped, its readouts split where a core cannot feed them, and where everything sits.
@@ -166,7 +175,7 @@ def mapped(
     activity = native.run(net, few).activity if samples else None
     placement = place(
         net, schedule, profile, chips, objective=objective, activity=activity, iterations=iterations, seed=seed,
-        progress=progress,
+        partition=partition, tiling=read_tiling(tiling) if tiling else None, progress=progress,
     )  # fmt: skip
     return net, schedule, placement, activity
 

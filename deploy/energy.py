@@ -66,7 +66,7 @@ _NEVER_PRICED = (
     "configuration: loading weights and programs onto the chip",
     "time to move inputs and outputs between host and chip",
     "the host computer, sensors, encoding of the input, power conversion",
-    "padding: unused neurons of fixed-size convolution tiles, which also receive synops (1 % in PilotNet)",
+    "padding: unused neurons of fixed-size convolution tiles, unless mapped with --partition fixed or --tiling",
 )
 
 

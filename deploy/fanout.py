@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -25,7 +26,10 @@ class FanIn(NamedTuple):
 
 
 def fan_in(linear: Map, neurons: I64 | Box) -> FanIn:
-    """The inputs that reach ``neurons`` (ascending outputs) and the non-zero synapses that each has among them."""
+    """The inputs that reach ``neurons`` (ascending outputs) and the non-zero synapses that each has among them.
+
+    A box may pass the last row and column of a convolution: its kernel reads there what input it still meets.
+    """
     if isinstance(linear, Conv):
         if isinstance(neurons, Box) and neurons.shape == linear.output_shape:
             return _conv_fan_in(linear, *(np.arange(a, b) for a, b in zip(neurons.low, neurons.high, strict=True)))
@@ -39,9 +43,15 @@ def fan_in(linear: Map, neurons: I64 | Box) -> FanIn:
         counts = np.count_nonzero(linear.weight[some], axis=0)
         sources = np.flatnonzero(counts)
         return FanIn(sources, counts[sources].astype(np.int64))
-    part = (linear.weight if isinstance(linear, Sparse) else linear.matrix())[some]
+    part = (linear.weight if isinstance(linear, Sparse) else _unrolled(linear))[some]
     sources, counts = np.unique(part.indices[part.data != 0], return_counts=True)
     return FanIn(sources.astype(np.int64), counts.astype(np.int64))
+
+
+@lru_cache(maxsize=1)
+def _unrolled(conv: Conv) -> csr_array:
+    """The last convolution that was unrolled: slice after slice is looked up in it."""
+    return conv.matrix()
 
 
 def _conv_fan_in(conv: Conv, channels: I64, y: I64, x: I64) -> FanIn:
@@ -72,7 +82,7 @@ def _met(conv: Conv, axis: int, outputs: I64, size: int) -> tuple[I64, NDArray[n
     return positions, met
 
 
-def table(linear: Map, slices: Sequence[I64]) -> csr_array:
+def table(linear: Map, slices: Sequence[I64 | Box]) -> csr_array:
     """int64[n_in, len(slices)]: non-zero synapses from every input to every slice of outputs."""
     parts = [fan_in(linear, neurons) for neurons in slices]
     columns = np.repeat(np.arange(len(parts)), [p.sources.size for p in parts])

@@ -32,7 +32,7 @@ ADVICE = {
     "accumulator_slots": "shorten the skip connections that end in it",
     "weight_bits": "lower --weight-bits",
     "state_bits": "choose a chip with wider state",
-    "spike_bits": "encode this input as spikes",
+    "spike_bits": "encode this input as spikes; --input-bits 1 says that it is",
     "max_delay": "shorten the skip connections that end in it",
     "cores": "make the network smaller, or allow more chips",
 }

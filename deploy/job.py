@@ -19,7 +19,7 @@ from snnergy.errors import BadInput
 from snnergy.export import nir_file
 from snnergy.export.lower import lower
 from snnergy.export.net import Net
-from snnergy.export.quantize import quantize
+from snnergy.export.quantize import INPUT_BITS, quantize
 from snnergy.export.quantnet import QuantNet
 
 F64 = NDArray[np.float64]
@@ -60,20 +60,34 @@ class Inputs:
         return _inputs(self.spec, {name: x[:samples] for name, x in self.real.items()}, label)
 
 
-def prepare(path: Path | str, *, dt_s: float | None = None, steps: int | None = None, weight_bits: int = 8) -> Job:
+def prepare(
+    path: Path | str,
+    *,
+    dt_s: float | None = None,
+    steps: int | None = None,
+    weight_bits: int = 8,
+    input_bits: int = INPUT_BITS,
+) -> Job:
     """Read, lower, quantise and schedule a ``.nir`` file.
 
     dt_s, steps: override what the file records; steps are needed where it records none
+    input_bits:  of an input's values from 0 to 1; 1 is spikes
     """
     path = Path(path)
     if path.suffix in (".pt", ".pth"):
         raise BadInput(f"{path} is a torch checkpoint; this command reads .nir", f"snnergy export {path} --to nir")
     graph = nir_file.read(path)
-    return from_graph(path, graph, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
+    return from_graph(path, graph, dt_s=dt_s, steps=steps, weight_bits=weight_bits, input_bits=input_bits)
 
 
 def from_graph(
-    path: Path, graph: nir.NIRGraph, *, dt_s: float | None = None, steps: int | None = None, weight_bits: int = 8
+    path: Path,
+    graph: nir.NIRGraph,
+    *,
+    dt_s: float | None = None,
+    steps: int | None = None,
+    weight_bits: int = 8,
+    input_bits: int = INPUT_BITS,
 ) -> Job:
     """``prepare`` for a graph that is in memory already."""
     about = nir_file.provenance(graph)
@@ -87,7 +101,7 @@ def from_graph(
         most, low, high = nir_file.MAX_STEPS, nir_file.MIN_DT_S, nir_file.MAX_DT_S
         raise BadInput(f"{steps} steps of {dt_s:g} s; at most {most} steps of {low:g} to {high:g} s are run")
     net = lower(graph, dt_s)
-    quant = quantize(net, steps, weight_bits=weight_bits)
+    quant = quantize(net, steps, weight_bits=weight_bits, input_bits=input_bits)
     return Job(path, graph, about, net, quant, balance(quant))
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from snnergy.deploy.placement import Placement
+from snnergy.deploy.placement import Placement, Slice
 from snnergy.deploy.schedule import Schedule
+from snnergy.deploy.tiles import Box
 from snnergy.export.maps import Conv
 from snnergy.export.net import count_synapses
 from snnergy.export.quantnet import QuantNet, QuantProjection
@@ -116,6 +117,8 @@ def _homes(net: QuantNet, placement: Placement) -> Iterator[str]:
     held = {name: np.zeros(n, np.int64) for name, n in size.items()}
     for c in placement.cores:
         for s in c.slices:
+            if s.tile is not None and (wrong := _tile(s)):
+                yield f"chip {c.chip} core {c.core} holds a tile of {s.population} {wrong}"
             if s.population not in size or s.neurons.min() < 0 or s.neurons.max() >= size[s.population]:
                 yield f"chip {c.chip} core {c.core} holds neurons that {s.population} does not have"
             else:
@@ -123,6 +126,15 @@ def _homes(net: QuantNet, placement: Placement) -> Iterator[str]:
     for name, times in held.items():
         for neuron in np.flatnonzero(times != 1)[:1]:
             yield f"neuron {neuron} of {name} sits on {times[neuron]} cores"
+
+
+def _tile(s: Slice) -> str:
+    """What is wrong with a fixed-size tile: it holds all of it that is in the population, and no neuron elsewhere."""
+    if not isinstance(s.held, Box) or s.tile is None:
+        return "that is no box"
+    ends = zip(s.held.low, s.held.high, s.tile.low, s.tile.high, s.tile.shape, strict=True)
+    inside = s.held.shape == s.tile.shape and all(a == c and b == min(d, n) for a, b, c, d, n in ends)
+    return "" if inside and s.tile.high[0] <= s.tile.shape[0] else "whose neurons are not those inside it"
 
 
 def _cores(net: QuantNet, schedule: Schedule, profile: Profile, placement: Placement) -> Iterator[str]:
@@ -142,7 +154,7 @@ def _cores(net: QuantNet, schedule: Schedule, profile: Profile, placement: Place
 def usage(net: QuantNet, schedule: Schedule, profile: Profile, placement: Placement) -> list[dict[str, int]]:
     """What every core really holds, by the profile's limits.
 
-    neurons           that sit there
+    neurons           that sit there, and the slots of fixed-size tiles that hold none
     synapse_bytes     lists of a header and their non-zero weights, in whole words: of a convolution one per output
                       channel on the core, of any other map one per input neuron with a synapse to the core
     in_axons          neurons, of sources too, with a synapse to the core
@@ -162,6 +174,10 @@ def usage(net: QuantNet, schedule: Schedule, profile: Profile, placement: Placem
         memory += _bytes(e, home[e.target], reached, net.weight_bits, profile)
         longest[e.target] = max(longest[e.target], delay)
     neurons = {name: here.sum(axis=1) for name, here in home.items()}
+    for i, core in enumerate(placement.cores):
+        for s in core.slices:
+            if s.tile is not None and s.population in neurons:
+                neurons[s.population][i] += s.tile.size - s.neurons.size
     total = sum(neurons.values(), np.zeros(cores, np.int64))
     axons_in = sum((_ones(pairs).sum(axis=0) for pairs in sends.values()), np.zeros(cores, np.int64))
     axons_out = sum((here @ _ones(sends[name]).sum(axis=1) for name, here in home.items()), np.zeros(cores, np.int64))

@@ -33,11 +33,17 @@ class Estimate:
 
 
 def estimate(partition: Partition, net: QuantNet, schedule: Schedule, profile: Profile) -> Estimate:
-    """Mean-step times and message counts; hops as if a message crossed a third of its chip's mesh each way."""
+    """Of a partition: the step is the busiest core's in the mean."""
+    step_ns = max(partition.busy_ns, nominal(profile.time_ns.barrier))
+    return estimated(len(partition.cores), step_ns, partition.messages, net, schedule, profile)
+
+
+def estimated(
+    cores: int, step: float, messages: float, net: QuantNet, schedule: Schedule, profile: Profile
+) -> Estimate:
+    """Of so many cores, nanoseconds of a step and messages in a mean step; a message crosses a third of its mesh."""
     chip, energy, power = profile.chip, profile.energy_pj, profile.power_mw
-    cores = len(partition.cores)
     chips = max(1, ceil(cores / chip.cores.whole))
-    step = max(partition.busy_ns, nominal(profile.time_ns.barrier))
     period = step * net.steps
     depth = max(schedule.depth[name] for name in net.outputs)
     idle = nominal(power.chip_many if chips > 1 and power.chip_many else power.chip) + nominal(power.host)
@@ -45,8 +51,8 @@ def estimate(partition: Partition, net: QuantNet, schedule: Schedule, profile: P
     across = sqrt(min(cores, chip.cores.whole) / nominal(chip.cores_per_router)) / 3
     each = nominal(energy.message_out) + nominal(energy.message_in) + nominal(energy.list_fetch)
     each += across * (nominal(energy.hop_ew) + nominal(energy.hop_ns))
-    dynamic = partition.messages * net.steps * each
-    return Estimate(cores, chips, step, partition.messages, step * (depth + net.steps), static + dynamic)
+    dynamic = messages * net.steps * each
+    return Estimate(cores, chips, step, messages, step * (depth + net.steps), static + dynamic)
 
 
 def score(objective: str, found: Estimate) -> tuple[float, ...]:

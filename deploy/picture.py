@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from snnergy.deploy.report import si, span
+from snnergy.errors import MissingPart
 
 WIDTH, MARGIN, CELL, GAP = 860, 28, 44, 4
 TALL = 1200
 """Chips sit side by side where one below the other would pass this height."""
 SMALLEST = 3
 """Pitch of the cores, where the picture grows wider instead."""
+ZOOM = 2
+"""Pixels of a PNG to a unit of the drawing."""
 WORDS = 36
 """Side of a core that has room for the last LETTERS letters of a name."""
 LETTERS = 7
@@ -59,6 +64,19 @@ def heat(doc: Mapping[str, Any], metric: str) -> str:
     ]
     mesh = _Mesh(doc["placement"])
     return _page([*_heading(doc, found, cells), *mesh.draw(cells, 136)], mesh.width)
+
+
+def require(path: Path | None) -> None:
+    """Raise MissingPart where a picture of pixels is asked for and cannot be made."""
+    if path and find_spec("resvg_py") is None:
+        raise MissingPart(f"{path} needs resvg-py, not installed", "pip install 'snnergy[png]', or --svg")
+
+
+def pixels(drawing: str) -> bytes:
+    """A picture of this module as PNG, ZOOM pixels to a unit, in the fonts of this machine."""
+    import resvg_py
+
+    return bytes(resvg_py.svg_to_bytes(svg_string=drawing, zoom=ZOOM))
 
 
 def _page(elements: Iterable[tuple[str, int]], width: int) -> str:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 
+from snnergy.deploy import hypergraph
 from snnergy.deploy.activity import Activity
 from snnergy.deploy.counts import Counts
+from snnergy.deploy.demand import Rates, assumed, measured
 from snnergy.deploy.fit import ADVICE, FitReport, FitRow, check, limit
 from snnergy.deploy.mesh import routers, seat
 from snnergy.deploy.objective import OBJECTIVES, Estimate, estimate, score
-from snnergy.deploy.partition import Cutter, Partition, Rates, TooLarge, assumed, measured, settle, slices_of
+from snnergy.deploy.partition import Cutter, Partition, TooLarge, slices_of
 from snnergy.deploy.placement import Core, Placement, Slice, verify
 from snnergy.deploy.price import price
 from snnergy.deploy.refine import halve_the_slowest
 from snnergy.deploy.schedule import Schedule
-from snnergy.errors import DoesNotFit
+from snnergy.deploy.settle import settle
+from snnergy.deploy.tiling import cores_of
+from snnergy.errors import BadInput, DoesNotFit
 from snnergy.export.net import components, order
 from snnergy.export.quantnet import QuantNet, QuantPopulation
 from snnergy.hardware_profiles import Profile, nominal
 
-__all__ = ["OBJECTIVES", "FitReport", "FitRow", "check", "place"]
+__all__ = ["OBJECTIVES", "PARTITIONS", "FitReport", "FitRow", "check", "place"]
+
+PARTITIONS = ("free", "fixed", "hypergraph")
+"""Tiles of equal work, or dealt where cores are plentiful; tiles of one size a population; Mt-KaHyPar's."""
 
 QUICKER = 0.8
 """From one partition to the next, what the busiest core may take."""
@@ -38,6 +45,8 @@ def place(
     chips: int | None = None,
     *,
     objective: str = "cores",
+    partition: str = "free",
+    tiling: Mapping[str, tuple[int, ...]] | None = None,
     activity: Activity | None = None,
     iterations: int = 0,
     seed: int = 0,
@@ -45,6 +54,7 @@ def place(
 ) -> Placement:
     """Every neuron on one core, no limit exceeded, on as few chips as the cores allow (at most ``chips``).
 
+    partition:  one of PARTITIONS; tiling: instead, the sides of the tiles of every population, a tile a core
     objective:  one of OBJECTIVES; all but "cores" use more cores than they must where that lowers the slowest one
     activity:   of a run: tiles share out what was measured, and mappings are compared by their price; without, every
                 neuron is taken to be as busy as every other
@@ -59,7 +69,13 @@ def place(
     _refuse_walls(check(net, profile, schedule, most), profile)
     rates = measured(activity) if activity else assumed(net)
     tell("partition")
-    cutter = Cutter(net, _outputs_first(net), schedule, profile, rates)
+    if iterations and (partition == "fixed" or tiling is not None):
+        raise BadInput(f"--iterations {iterations} halves cores; tiles of one size stay as they are, with 0 iterations")
+    if tiling is not None:
+        return _as_told(net, schedule, profile, cores_of(net, tiling), most, rates, seed)
+    if partition == "hypergraph":
+        hypergraph.require(net)
+    cutter = Cutter(net, _outputs_first(net), schedule, profile, rates, fixed=partition == "fixed")
     try:
         fewest = cutter.cut()
     except TooLarge as found:
@@ -77,9 +93,21 @@ def place(
     found = [fewest]
     if objective != "cores":
         found = _by_estimate(cutter, fewest, budget, objective, net, schedule, profile)
+    candidates = [slices_of(one) for one in found[:COMPARED]]
+    if partition == "hypergraph":
+        tell("Mt-KaHyPar")
+        candidates = _by_hypergraph((*found[:COMPARED], fewest), net, schedule, profile, rates, budget, seed)
+    elif partition == "free" and activity and objective != "cores" and 2 * len(fewest.cores) <= budget:
+        from snnergy.deploy import deal  # numba, which ``check`` can do without
+
+        if found[0].busy_ns > nominal(profile.time_ns.barrier) and deal.worth(net):
+            tell("deal tiles")
+            dealt = deal.Dealer(net, schedule, profile, activity).deal(objective, budget)
+            if dealt and (dealt := hypergraph.repaired(dealt, net, schedule, profile, rates, budget)):
+                candidates.append(dealt)
     tell("placement")
     if activity is None:
-        best = seated(slices_of(found[0]))
+        best = seated(candidates[0])
         verify(net, best, profile)
         return best
 
@@ -89,14 +117,14 @@ def place(
         found = Estimate(len(cores), placement.chips, 0, 0, report.latency_ns.nominal, report.total_pj.nominal)
         return score(objective, found), placement, report.counts
 
-    worth, best, counts = min((priced(slices_of(partition)) for partition in found[:COMPARED]), key=lambda one: one[0])
+    value, best, counts = min((priced(cores) for cores in candidates), key=lambda one: one[0])
     for k in range(iterations):
         tell(f"iteration {k + 1} of {iterations}")
         halved = halve_the_slowest(best, counts, rates, net, profile, budget)
         after = priced(halved) if halved else None
-        if after is None or not _fits(after[1], profile) or after[0] >= worth:
+        if after is None or not _fits(after[1], profile) or after[0] >= value:
             break
-        worth, best, counts = after
+        value, best, counts = after
     verify(net, best, profile)
     return best
 
@@ -136,6 +164,52 @@ def _by_estimate(
         else:
             low = middle
     return sorted(found, key=lambda partition: score(objective, estimate(partition, net, schedule, profile)))
+
+
+def _by_hypergraph(
+    found: Sequence[Partition],
+    net: QuantNet,
+    schedule: Schedule,
+    profile: Profile,
+    rates: Rates,
+    budget: int,
+    seed: int,
+) -> list[list[tuple[Slice, ...]]]:
+    """On as many cores as each of these has, and more where limits ask for it. Raises DoesNotFit."""
+    sizes = dict.fromkeys(len(one.cores) for one in found)
+    tried = (hypergraph.cores_of(net, schedule, profile, rates, size, budget, seed) for size in sizes)
+    if legal := [cores for cores in tried if cores]:
+        return legal
+    raise DoesNotFit(
+        f"Mt-KaHyPar's parts pass a limit of {profile.name} on {budget:,} cores, halved as often as may be: "
+        "use --partition free"
+    )
+
+
+def _as_told(
+    net: QuantNet,
+    schedule: Schedule,
+    profile: Profile,
+    cores: list[tuple[Slice, ...]],
+    most: int,
+    rates: Rates,
+    seed: int,
+) -> Placement:
+    """The cores of a tiling that is given, seated. Raises DoesNotFit."""
+    per_chip = profile.chip.cores.whole
+    if len(cores) > most * per_chip:
+        have = f"{most:,} chips of {profile.name} have" if most > 1 else f"{profile.name} has"
+        raise DoesNotFit(f"the tiling has {len(cores):,} tiles, {have} {most * per_chip:,} cores: use larger tiles")
+    placed = _seat(net, schedule, profile, cores, max(1, ceil(len(cores) / per_chip)), rates, seed)
+    for core in placed.cores:
+        for name, used in core.usage.items():
+            if (have := limit(profile.core, name)) is not None and used > have:
+                raise DoesNotFit(
+                    f"a tile of '{core.slices[0].population}' takes {used:,} {name.replace('_', ' ')}, a core of "
+                    f"{profile.name} has {have:,}: give it a smaller tile"
+                )
+    verify(net, placed, profile)
+    return placed
 
 
 def _outputs_first(net: QuantNet) -> tuple[QuantPopulation, ...]:
@@ -187,6 +261,8 @@ def _wall(owner: str, name: str, need: int, have: int, profile: Profile) -> str:
         "weight_bits": f"the weights take {need} bits, {profile.name} stores {have}",
         "state_bits": f"the membranes take {need} bits, {profile.name} has {have}",
         "spike_bits": f"input '{owner}' sends {need}-bit values, {profile.name} carries {have}-bit spikes",
+        "out_axons": f"cut as it must be, one neuron of layer '{owner}' sends to {need:,} cores, which needs {need:,} "
+        f"out axons, a core of {profile.name} has {have:,}",
         "max_delay": f"layer '{owner}' needs a delay of {need} steps, {profile.name} has {have}",
     }
     one = (

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnergy.deploy.counts import Counts
+from snnergy.deploy.demand import Rates, events
 from snnergy.deploy.latency import loads, terms, times
-from snnergy.deploy.partition import Rates, events
 from snnergy.deploy.placement import Placement, Slice
 from snnergy.deploy.tiles import Box, Sums, cut
 from snnergy.export.net import incoming
@@ -38,12 +38,15 @@ def halve_the_slowest(
     slices = cores[index]
     if len(slices) == 1 and slices[0].size == 1:
         return None
+    return [*cores[:index], *halves(slices, rates, net), *cores[index + 1 :]]
+
+
+def halves(slices: tuple[Slice, ...], rates: Rates, net: QuantNet) -> list[tuple[Slice, ...]]:
+    """What two cores hold instead of one: its populations shared out, or the two halves of the only one."""
     if len(slices) == 1:
-        halves = [[half] for half in _halves(slices[0], _work(slices[0], rates, net))]
-    else:
-        heaviest_first = np.argsort([-_work(s, rates, net).sum() for s in slices], kind="stable")
-        halves = [[slices[k] for k in heaviest_first[which::2]] for which in (0, 1)]
-    return [*cores[:index], *(tuple(half) for half in halves), *cores[index + 1 :]]
+        return [(half,) for half in _halves(slices[0], _work(slices[0], rates, net))]
+    heaviest_first = np.argsort([-_work(s, rates, net).sum() for s in slices], kind="stable")
+    return [tuple(slices[k] for k in heaviest_first[which::2]) for which in (0, 1)]
 
 
 def _work(s: Slice, rates: Rates, net: QuantNet) -> F64:

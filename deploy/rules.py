@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
+from snnergy.deploy import fixes
 from snnergy.deploy.fit import STATE_BITS, Layer, limit
+from snnergy.deploy.loops import fast_loops
 from snnergy.deploy.schedule import Schedule
-from snnergy.export.maps import Conv
-from snnergy.export.net import Net, Population, Projection, components
-from snnergy.hardware_profiles import NAMES, Profile, load
+from snnergy.export.net import Net
+from snnergy.export.quantize import INPUT_BITS
+from snnergy.hardware_profiles import Profile
 
-INPUT_BITS = 8
-"""Width of graded inputs, as ``export/quantize.py`` has it."""
 NETWORK = "network"
 """The owner of what belongs to no population alone."""
 
@@ -40,6 +40,7 @@ class Case:
 
     net:      what of the network could be lowered, layers: counted from it; None and () where nothing could
     schedule: None where a loop is too fast to have one
+    input_bits: of the values that inputs send; 1 is spikes
     steps:    of a sample, None where nobody says; chips: ``--chips``, None is as many as the chip's systems have
     """
 
@@ -51,6 +52,7 @@ class Case:
     weight_bits: int
     profile: Profile
     chips: int | None = None
+    input_bits: int = INPUT_BITS
 
     @property
     def most(self) -> int:
@@ -165,7 +167,7 @@ def synapse_bytes(case: Case) -> Iterator[Finding]:
         whole, one = layer.synapse_bytes(case.weight_bits, case.profile.core)
 
         def fix(_: int, layer: Layer = layer) -> Iterator[str]:
-            return _lighter(case, layer)
+            return fixes.lighter(layer, case.weight_bits, case.profile, case.most)
 
         yield _counted(case, "synapse_bytes", layer.name, whole, one, one=fix, whole=fix)
 
@@ -175,7 +177,7 @@ def in_axons(case: Case) -> Iterator[Finding]:
     for layer in case.layers:
         sizes = [feed.one.sources.size for feed in layer.feeds]
         yield _counted(case, "in_axons", layer.name, layer.inputs, layer.inputs_of_one,
-                       one=lambda have, layer=layer, sizes=sizes: _fewer(layer, sizes, layer.inputs_of_one, have),
+                       one=lambda have, layer=layer, sizes=sizes: fixes.fewer(layer, sizes, layer.inputs_of_one, have),
                        whole=lambda most: [f"at most {most:,} inputs"])  # fmt: skip
 
 
@@ -191,7 +193,7 @@ def fan_in(case: Case) -> Iterator[Finding]:
     for layer in case.layers:
         sizes = [int(feed.one.synapses.sum()) for feed in layer.feeds]
         yield _plain(case, "fan_in", layer.name, layer.fan_in,
-                     lambda have, layer=layer, sizes=sizes: _fewer(layer, sizes, layer.fan_in, have))  # fmt: skip
+                     lambda have, layer=layer, sizes=sizes: fixes.fewer(layer, sizes, layer.fan_in, have))  # fmt: skip
 
 
 def groups(case: Case) -> Iterator[Finding]:
@@ -208,8 +210,8 @@ def accumulator_slots(case: Case) -> Iterator[Finding]:
         each = 1 + delays[0][0]
         yield _counted(
             case, "accumulator_slots", layer.name, layer.neurons * each, each,
-            one=lambda have, delays=delays: _relays(delays, have - 1),
-            whole=lambda most, n=layer.neurons: _slower(n, most),
+            one=lambda have, delays=delays: fixes.relays(delays, have - 1),
+            whole=lambda most, n=layer.neurons: fixes.slower(n, most),
         )  # fmt: skip
 
 
@@ -220,31 +222,34 @@ def weight_bits(case: Case) -> Iterator[Finding]:
     """Weight bits: width of a weight, the sign included."""
 
     def fix(have: int) -> list[str]:
-        return [f"--weight-bits {have}"] * (have >= 2) + _chips_with("weight_bits", case.weight_bits)
+        return [f"--weight-bits {have}"] * (have >= 2) + fixes.chips_with("weight_bits", case.weight_bits)
 
     yield _plain(case, "weight_bits", NETWORK, case.weight_bits, fix)
 
 
 def state_bits(case: Case) -> Iterator[Finding]:
     """State bits: width of a membrane; every network is quantised to 24."""
-    yield _plain(case, "state_bits", NETWORK, STATE_BITS, lambda _: _chips_with("state_bits", STATE_BITS))
+    yield _plain(case, "state_bits", NETWORK, STATE_BITS, lambda _: fixes.chips_with("state_bits", STATE_BITS))
 
 
 def spike_bits(case: Case) -> Iterator[Finding]:
     """Payload bits: width of the values that an input sends; between neurons there are spikes of one bit."""
 
     def fix(have: int) -> list[str]:
-        way = "encoding it as spikes" if have == 1 else f"values of at most {have} bits"
-        return [way, *_chips_with("spike_bits", INPUT_BITS)]
+        say = f"--input-bits {have}"
+        way = (
+            f"encoding it as spikes ({say} says that it is)" if have == 1 else f"values of at most {have} bits ({say})"
+        )
+        return [way, *fixes.chips_with("spike_bits", case.input_bits)]
 
     for source in case.net.sources if case.net else ():
-        yield _plain(case, "spike_bits", source.name, INPUT_BITS, fix)
+        yield _plain(case, "spike_bits", source.name, case.input_bits, fix)
 
 
 def max_delay(case: Case) -> Iterator[Finding]:
     """Longest delay: steps that a spike waits beyond the one of its synapse, so that paths of unequal length meet."""
     for name, delays in case.delays.items():
-        yield _plain(case, "max_delay", name, delays[0][0], lambda have, delays=delays: _relays(delays, have))
+        yield _plain(case, "max_delay", name, delays[0][0], lambda have, delays=delays: fixes.relays(delays, have))
 
 
 def reset_steps(case: Case) -> Iterator[Finding]:
@@ -255,13 +260,13 @@ def reset_steps(case: Case) -> Iterator[Finding]:
 
 def loops(case: Case) -> Iterator[Finding]:
     """Fast loop: a chip takes a step a synapse, so a loop must have at least as many steps of delay as synapses."""
-    for loop in _fast_loops(case.net) if case.net else ():
+    for loop in fast_loops(case.net) if case.net else ():
         need, have = len(loop), sum(e.delay for e in loop)
         path = " -> ".join([loop[0].source, *(e.target for e in loop)])
         steps = need - have
         yield Finding("loops", loop[0].source, need, need, have, ok=False, over=need / have if have else None,
-                      says=f"the loop {path} takes a chip {_steps(need)} and has {_steps(have)} of delay",
-                      fix=(f"a Delay of {_steps(steps)} more in it", "the native engine alone"))  # fmt: skip
+                      says=f"the loop {path} takes a chip {fixes.steps(need)} and has {fixes.steps(have)} of delay",
+                      fix=(f"a Delay of {fixes.steps(steps)} more in it", "the native engine alone"))  # fmt: skip
 
 
 def unsupported(case: Case) -> Iterator[Finding]:
@@ -284,7 +289,7 @@ def cores(case: Case) -> Iterator[Finding]:
     def fix() -> Iterator[str]:
         largest = f"{bound.percent:.0f} % of it is {bound.largest}"
         yield f"{100 * most // bound.cores} % of its {title(bound.limit)} ({largest})"
-        yield from _boards(case, bound.cores)
+        yield from fixes.boards(case.profile, bound.cores)
 
     per_chip = 100 * bound.cores / case.profile.chip.cores.whole
     yield _found("cores", NETWORK, bound.cores, most, lambda _: fix(), cores=bound.cores, chip_percent=per_chip)
@@ -296,7 +301,7 @@ def chips(case: Case) -> Iterator[Finding]:
     boards = need > case.profile.chip.chips_max.whole
 
     def fix(_: int) -> Iterable[str]:
-        return _boards(case, case.bound.cores) if boards else (f"--chips {need}, at least",)
+        return fixes.boards(case.profile, case.bound.cores) if boards else (f"--chips {need}, at least",)
 
     if case.layers:
         yield _found("chips", NETWORK, need, case.chips, fix, cores=case.bound.cores)
@@ -329,7 +334,7 @@ def _counted(
     elif need > total:
         all_of_them = "the one core" if case.most == 1 else f"all {case.most:,} cores"
         says = f"{title(rule)} {need:,} > {total:,} of {all_of_them}"
-        fix = (*whole(total), *_boards(case, ceil(need / have)))
+        fix = (*whole(total), *fixes.boards(case.profile, ceil(need / have)))
     percent = 100 * need / have
     per_chip = percent / case.profile.chip.cores.whole
     return Finding(rule, owner, need, least, have, ceil(need / have), not says, percent, per_chip, over, says, fix)
@@ -349,111 +354,3 @@ def _found(
     over = need / max(have, 1)
     says, ways = ("", ()) if need <= have else (f"{title(rule)} {need:,} > {have:,}", tuple(fix(have)))
     return Finding(rule, owner, need, need, have, cores, not says, 100 * over, chip_percent, over, says, ways)
-
-
-def _lighter(case: Case, layer: Layer) -> Iterator[str]:
-    """The widest weights, and the mildest pruning, with which one neuron fits a core and the whole all cores."""
-
-    def fits(bits: int, percent: int) -> bool:
-        whole, one = layer.synapse_bytes(bits, core, percent)
-        return one <= have and whole <= have * case.most
-
-    core, bits = case.profile.core, case.weight_bits
-    have = limit(core, "synapse_bytes") or 0
-    if (fewer := next((b for b in range(bits - 1, 1, -1) if fits(b, 100)), None)) is not None:
-        yield f"--weight-bits {fewer}"
-    if (share := next((p for p in range(99, 0, -1) if fits(bits, p)), None)) is not None:
-        yield f"pruning to {share} %"
-
-
-def _fewer(layer: Layer, sizes: list[int], need: int, have: int) -> Iterator[str]:
-    """How the largest projection would leave a neuron no more than it may have: kernel, channels, inputs, pruning."""
-    index = max(range(len(sizes)), key=sizes.__getitem__)
-    largest, room = layer.feeds[index], have - sum(sizes) + sizes[index]
-    if room < 1:
-        if share := 100 * have // need:
-            yield f"pruning to {share} %"
-        return
-    of = f" from {largest.source}" if len(sizes) > 1 else ""
-    if isinstance(largest.map, Conv):
-        _, channels, *sides = largest.map.weight.shape
-        kernels = ([min(side, k) for side in sides] for k in range(max(sides) - 1, 0, -1))
-        if kernel := next((k for k in kernels if channels * k[0] * k[1] <= room), None):
-            yield f"a kernel{of} of at most {kernel[0]}x{kernel[1]}"
-        if most := room // (sides[0] * sides[1]):
-            each = " a group" if largest.map.groups > 1 else ""
-            yield f"at most {most:,} input channels{of}{each}"
-    else:
-        yield f"at most {room:,} inputs{of}"
-    if share := 100 * room // sizes[index]:
-        yield f"pruning{of} to {share} %"
-
-
-def _relays(delays: list[tuple[int, str]], most: int) -> Iterator[str]:
-    """How many populations that pass spikes on, a step each, leave no delay above ``most``, wherever the rest sits."""
-    needed = {source: delay - most for delay, source in reversed(delays) if delay > most}
-    if most >= 0:
-        (source, n), *others = sorted(needed.items(), key=lambda item: -item[1])
-        more = "".join(f" and {n:,} in that from {source}" for source, n in others)
-        yield f"{n:,} relay population{'s' * (n > 1)} in the path from {source}{more}"
-
-
-def _slower(count: int, slots: int) -> Iterator[str]:
-    """What the delays of so many neurons may be with so many slots."""
-    if slots >= count:
-        yield f"delays of at most {_steps(slots // count - 1)}"
-    else:
-        yield f"at most {slots:,} neurons"
-
-
-def _steps(count: int) -> str:
-    return f"{count:,} step{'s' * (count != 1)}"
-
-
-def _boards(case: Case, cores: int) -> tuple[str, ...]:
-    """The smallest board of the chip with so many cores."""
-    chips = case.chips_for(cores)
-    found = sorted((b.whole, name) for name, b in case.profile.boards.items() if b.whole >= chips)
-    return (f"--target {found[0][1]}, {found[0][0]:,} chips",) if found else ()
-
-
-def _chips_with(name: str, least: int) -> list[str]:
-    """The chips that ship with the package and state that limit, with at least so much of it."""
-    found = [chip for chip in NAMES if (limit(load(chip).core, name) or 0) >= least]
-    return [f"another chip: {', '.join(f'{chip}-sim' for chip in found)}"] if found else []
-
-
-def _fast_loops(net: Net) -> Iterator[list[Projection]]:
-    """A loop with more synapses than steps of delay, one of every strongly connected component that has any.
-
-    Bellman and Ford's relaxation of how late a population is after all rounds: whoever still moves is behind a loop.
-    """
-    for component in components(net.populations, net.projections):
-        late = {p.name: 0 for p in component}
-        edges = [e for e in net.projections if e.source in late and e.target in late]
-        before: dict[str, Projection] = {}
-        moved = _relax(component, edges, late, before)
-        if moved is None:
-            continue
-        name = moved
-        for _ in component:
-            name = before[name].source
-        loop = [before[name]]
-        while loop[0].source != name:
-            loop.insert(0, before[loop[0].source])
-        yield loop
-
-
-def _relax(
-    component: Sequence[Population], edges: list[Projection], late: dict[str, int], before: dict[str, Projection]
-) -> str | None:
-    """Relax every edge once a population and once more; who moved in the last round, or None."""
-    moved: str | None = None
-    for _ in range(len(component) + 1):
-        moved = None
-        for e in edges:
-            if late[e.source] + 1 - e.delay > late[e.target]:
-                late[e.target], before[e.target], moved = late[e.source] + 1 - e.delay, e, e.target
-        if moved is None:
-            break
-    return moved

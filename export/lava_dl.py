@@ -15,10 +15,9 @@ Nothing is ignored that would change a spike: a field that netx leaves out is re
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Any, NoReturn
 
 import h5py
 import numpy as np
@@ -28,6 +27,7 @@ from scipy.sparse import csr_array
 from snnergy import limits
 from snnergy.errors import BadInput, SnnergyError, UnsupportedLayer, first_line
 from snnergy.export import nir_walk
+from snnergy.export.lava_dl_file import MAX_SIDE, Layer, read_layers
 from snnergy.export.maps import Conv, Dense, Map, Shape, Sparse, reach
 from snnergy.export.quantnet import (
     BIAS_LIMIT,
@@ -56,24 +56,6 @@ INPUT_BITS = 8
 """Of a source: 0 .. 255, what an engine takes."""
 MAX_DELAY = 62
 MAX_STEPS = 1 << 16
-MAX_VALUES = 1 << 24
-"""Most neurons of one layer: a shape in a file costs nothing to write."""
-MAX_SIDE = 1 << 16
-"""Largest stride, padding or dilation."""
-
-COMMON = {"type", "shape"}
-SYNAPSE = {*COMMON, "neuron", "weight", "bias", "delay"}
-WINDOW = {"kernelSize", "stride", "padding", "dilation"}
-FIELDS: dict[str, set[str]] = {
-    "input": {*COMMON, "neuron", "weight", "bias"},
-    "conv": {*SYNAPSE, *WINDOW, "groups", "inChannels", "outChannels"},
-    "pool": {*COMMON, "neuron", "weight", "delay", *WINDOW},
-    "dense": {*SYNAPSE, "inFeatures", "outFeatures"},
-    "dense_rec": {*SYNAPSE, "inFeatures", "outFeatures", "weight_rec"},
-    "flatten": COMMON,
-    "average": COMMON,
-}
-"""The layers that are read, and all that may stand in one."""
 PLAIN = {"refDelay": (0, 1), "wgtExp": (0,), "weight_exp": (0,), "gradedSpike": (0,), "messageBits": (0,)}
 """Fields of a neuron that netx leaves out or CUBA has no use for, and the values with which that changes nothing."""
 TRAINING = ("scaleRho", "tauRho", "theta")
@@ -104,116 +86,13 @@ def read(path: Path | str, steps: int, *, dt_s: float = DT_S, input_bits: int = 
     with limits.memory(path, contents):
         try:
             with h5py.File(path, "r") as file:
-                net = _Chain(steps, dt_s, input_bits).net(_layers(path, file))
+                net = _Chain(steps, dt_s, input_bits).net(read_layers(path, file))
         except (SnnergyError, MemoryError, AssertionError):
             raise
         except Exception as error:  # h5py raises many kinds
             raise BadInput(f"{path} cannot be read: {first_line(error)}") from None
     verify(net)
     return net
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """One group of the file. name: kind and number, ``conv1``; where: how an error names it"""
-
-    name: str
-    kind: str
-    group: h5py.Group
-    where: str
-
-    def refuse(self, message: str, kind: type[SnnergyError] = BadInput) -> NoReturn:
-        raise kind(f"{self.where}: {message}")
-
-    def has(self, field: str) -> bool:
-        return field in self.group
-
-    def whole(self, field: str, default: int | None = None) -> I64:
-        """The integers of a field, in whatever type they are stored."""
-        found: Any = self.group.get(field)
-        if found is None:
-            if default is not None:
-                return np.array(default, np.int64)
-            self.refuse(f"no field '{field}'")
-        if isinstance(found, h5py.Group):
-            self.refuse(f"{field} has parts {', '.join(found)[:40]}; complex synapses are not read", UnsupportedLayer)
-        values = np.asarray(found[()])
-        if values.dtype.kind not in "biuf" or values.size == 0:
-            self.refuse(f"{field} is not numbers")
-        if not (np.isfinite(values) & (np.abs(values.astype(np.float64)) < 1 << 53)).all():
-            self.refuse(f"{field} is not finite")
-        numbers = values.astype(np.int64)
-        if (numbers != values).any():
-            self.refuse(f"{field} holds {values[numbers != values].flat[0]:g}; lava-dl would cut it to a whole number")
-        return numbers
-
-    def within(self, field: str, low: int, high: int, default: int | None = None) -> I64:
-        """``whole``, refused outside low .. high."""
-        values = self.whole(field, default)
-        if values.min() < low or values.max() > high:
-            self.refuse(f"{field} spans {values.min()} .. {values.max()}; {low} .. {high} is allowed")
-        return values
-
-    def one(self, field: str, low: int, high: int, default: int | None = None) -> int:
-        """A single integer."""
-        values = self.within(field, low, high, default)
-        if values.size != 1:
-            self.refuse(f"{field} has {values.size} values; one is needed")
-        return int(values.flat[0])
-
-    def pair(self, field: str, low: int) -> tuple[int, int]:
-        """(y, x), or one number for both."""
-        values = self.within(field, low, MAX_SIDE)
-        if values.size > 2:
-            self.refuse(f"{field} has {values.size} values; y and x are needed")
-        y, x = np.broadcast_to(values.ravel(), 2)
-        return int(y), int(x)
-
-    @property
-    def shape(self) -> Shape:
-        """As in the file: (channel, y, x), or one number."""
-        shape = tuple(int(n) for n in self.within("shape", 1, MAX_VALUES).ravel())
-        if prod(shape) > MAX_VALUES:
-            self.refuse(f"shape {list(shape)} has more than {MAX_VALUES:,} neurons")
-        return shape
-
-    def text(self, field: str) -> str:
-        """A string, alone or in an array of one."""
-        found: Any = self.group.get(field)
-        values = np.asarray(found[()] if isinstance(found, h5py.Dataset) else None, object).ravel()
-        text = values[0] if values.size == 1 else None
-        text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-        if not isinstance(text, str) or not text.isprintable():
-            self.refuse(f"{field} is not a name" if field in self.group else f"no field '{field}'")
-        return text[:40]
-
-    def per_neuron(self, field: str, low: int, high: int, shape: Shape, default: int | None = None) -> I64:
-        """int64[n]: one value for all, or one a channel, as Lava broadcasts them."""
-        values = self.within(field, low, high, default).ravel()
-        if values.size not in (1, shape[0]):
-            self.refuse(f"{field} has {values.size} values; 1 or {shape[0]} are needed")
-        return np.repeat(np.broadcast_to(values, shape[0]), prod(shape[1:])).astype(np.int64)
-
-
-def _layers(path: Path, file: h5py.File) -> list[_Layer]:
-    """The layers in order, each with the fields of its kind and no other."""
-    group = file.get("layer")
-    if not isinstance(group, h5py.Group) or len(group) == 0:
-        raise BadInput(f"{path} is HDF5 but no network of lava-dl: it has no layers under 'layer'")
-    layers: list[_Layer] = []
-    for k in range(len(group)):
-        found = group.get(str(k))
-        if not isinstance(found, h5py.Group):
-            raise BadInput(f"{path}: {len(group)} layers are numbered from 0, 'layer/{k}' is missing")
-        kind = _Layer("", "", found, f"{path}: layer {k}").text("type")
-        layer = _Layer(f"{kind}{k}", kind, found, f"{path}: layer {k} ({kind})")
-        if kind not in FIELDS:
-            layer.refuse(f"this layer is not read; {', '.join(FIELDS)} are", UnsupportedLayer)
-        unknown = sorted(set(found) - FIELDS[kind])
-        if unknown:
-            layer.refuse(f"field '{unknown[0]}' is not known; {', '.join(sorted(FIELDS[kind]))} are", UnsupportedLayer)
-        layers.append(layer)
-    return layers
 
 
 class _Chain:
@@ -228,7 +107,7 @@ class _Chain:
         self.last, self.neurons = "", False
         self.shape: Shape = ()
 
-    def net(self, layers: list[_Layer]) -> QuantNet:
+    def net(self, layers: list[Layer]) -> QuantNet:
         """Every layer in order."""
         kinds = {
             "input": self._input, "conv": self._conv, "pool": self._pool, "dense": self._dense,
@@ -256,7 +135,7 @@ class _Chain:
             tuple(self.lossy),
         )
 
-    def _input(self, layer: _Layer) -> None:
+    def _input(self, layer: Layer) -> None:
         shape = layer.shape
         if not layer.has("neuron"):
             self._source("input", shape, self.input_bits, 1.0)
@@ -275,7 +154,7 @@ class _Chain:
             same = Sparse(csr_array((np.ones(n, np.int8), np.arange(n), np.arange(n + 1))), shape, shape)
         self._add(layer, shape, np.zeros(prod(shape), np.int64), [(same, 0, 0)])
 
-    def _conv(self, layer: _Layer) -> None:
+    def _conv(self, layer: Layer) -> None:
         self._needs_image(layer)
         if layer.has("delay"):
             layer.refuse("delay is not read: lava-dl leaves it out of convolutions", UnsupportedLayer)
@@ -289,7 +168,7 @@ class _Chain:
         conv = self._window(layer, weight, groups)
         self._add(layer, conv.output_shape, self._bias(layer, conv.output_shape), [(conv, exponent, 0)])
 
-    def _pool(self, layer: _Layer) -> None:
+    def _pool(self, layer: Layer) -> None:
         """The sum of a window, times the one weight that all share: a convolution of each channel by itself."""
         self._needs_image(layer)
         if layer.has("delay"):
@@ -304,7 +183,7 @@ class _Chain:
             layer.refuse("a pool is read where its kernel tiles the image without rest", UnsupportedLayer)
         self._add(layer, conv.output_shape, np.zeros(prod(conv.output_shape), np.int64), [(conv, exponent, 0)])
 
-    def _window(self, layer: _Layer, weight: NDArray[np.int8], groups: int) -> Conv:
+    def _window(self, layer: Layer, weight: NDArray[np.int8], groups: int) -> Conv:
         conv = Conv(
             weight, self.shape, layer.pair("stride", 1), layer.pair("padding", 0), layer.pair("dilation", 1), groups
         )
@@ -316,7 +195,7 @@ class _Chain:
             )
         return conv
 
-    def _dense(self, layer: _Layer) -> None:
+    def _dense(self, layer: Layer) -> None:
         outputs = prod(layer.shape)
         given = layer.whole("weight")
         if given.ndim == 1 and given.size % outputs == 0:
@@ -334,7 +213,7 @@ class _Chain:
         parts = [(int(d), Dense(np.where(delay == d, weight, 0), self.shape, shape)) for d in np.unique(delay)]
         self._add(layer, shape, self._bias(layer, shape), [(part, exponent, d) for d, part in parts])
 
-    def _dense_rec(self, layer: _Layer) -> None:
+    def _dense_rec(self, layer: Layer) -> None:
         """A dense layer, and spikes that come back one step later."""
         if layer.has("delay"):
             layer.refuse(
@@ -352,13 +231,13 @@ class _Chain:
         self.projections.append(again)
         self._check_sums(layer)
 
-    def _flatten(self, layer: _Layer) -> None:
+    def _flatten(self, layer: Layer) -> None:
         """(channel, y, x) in C order, as netx transposes (x, y, channel) before it flattens."""
         self.shape = (prod(self.shape),)
         if self.last and prod(layer.shape) != self.shape[0]:
             layer.refuse(f"shape is {list(layer.shape)}; the layer before has {self.shape[0]} neurons")
 
-    def _average(self, layer: _Layer) -> None:
+    def _average(self, layer: Layer) -> None:
         """Means of equal parts: a readout of sums, whose scale holds the divisor."""
         groups, n = prod(layer.shape), prod(self.shape)
         if not self.last or n % groups:
@@ -371,13 +250,13 @@ class _Chain:
         self.sources.append(QuantSource(name, shape, bits, scale))
         self.last, self.shape = name, shape
 
-    def _needs_image(self, layer: _Layer) -> None:
+    def _needs_image(self, layer: Layer) -> None:
         if not self.last:
             layer.refuse("the file does not say what shape it reads; an input layer with a shape is needed before it")
         if len(self.shape) != 3:
             layer.refuse(f"inputs of shape {list(self.shape)}; channels, y and x are needed")
 
-    def _stored(self, layer: _Layer, weight: I64, field: str) -> tuple[NDArray[np.int8], int]:
+    def _stored(self, layer: Layer, weight: I64, field: str) -> tuple[NDArray[np.int8], int]:
         """The same weights as int8 and the exponent of two that they are multiplied with."""
         exponent = 0
         while weight.min() < -128 or weight.max() > 127:
@@ -387,10 +266,10 @@ class _Chain:
             weight, exponent = weight >> 1, exponent + 1
         return weight.astype(np.int8), exponent
 
-    def _bias(self, layer: _Layer, shape: Shape) -> I64:
+    def _bias(self, layer: Layer, shape: Shape) -> I64:
         return layer.per_neuron("bias", -BIAS_LIMIT, BIAS_LIMIT, shape, 0)
 
-    def _delay(self, layer: _Layer, weight: NDArray[np.int8]) -> I64:
+    def _delay(self, layer: Layer, weight: NDArray[np.int8]) -> I64:
         """int64[n_out, n_in]: of all, of each output or else of each input, or of each synapse."""
         delay = layer.within("delay", 0, MAX_DELAY, 0)
         if delay.size > 1 and delay.ndim == 1 and delay.size == weight.shape[0]:
@@ -399,7 +278,7 @@ class _Chain:
             layer.refuse(f"delay has shape {list(delay.shape)}; one, {list(weight.shape)} or either side is needed")
         return np.broadcast_to(delay.reshape(1) if delay.size == 1 else delay, weight.shape)
 
-    def _add(self, layer: _Layer, shape: Shape, bias: I64, maps: list[tuple[Map, int, int]]) -> None:
+    def _add(self, layer: Layer, shape: Shape, bias: I64, maps: list[tuple[Map, int, int]]) -> None:
         """Neurons as the file describes them, fed by (map, exponent, delay)."""
         if not layer.has("neuron"):
             if bias.any():
@@ -438,7 +317,7 @@ class _Chain:
             maps,
         )
 
-    def _join(self, layer: _Layer, population: QuantPopulation, maps: list[tuple[Map, int, int]]) -> None:
+    def _join(self, layer: Layer, population: QuantPopulation, maps: list[tuple[Map, int, int]]) -> None:
         if self.neurons and not self.populations[-1].spiking:
             layer.refuse(f"it is fed by {self.last}, whose neurons never fire; they are read as the last layer only")
         self.populations.append(population)
@@ -448,7 +327,7 @@ class _Chain:
         if not population.spiking and self._most(population) > THRESHOLD_LIMIT:
             layer.refuse(f"its neurons never fire and may pass {THRESHOLD_LIMIT} in {self.steps} steps; use fewer")
 
-    def _check_sums(self, layer: _Layer) -> None:
+    def _check_sums(self, layer: Layer) -> None:
         low, high = self._reach(layer.name)
         most = int(max(-low.min(), high.max()))
         if most > INPUT_LIMIT:
@@ -489,7 +368,7 @@ def kept(weight: I64) -> bool:
     return not (high <= 0 and low < 0 and low & -low == -low)
 
 
-def _checked(layer: _Layer, weight: I64, field: str) -> I64:
+def _checked(layer: Layer, weight: I64, field: str) -> I64:
     """The weights, refused where lava-dl builds others."""
     low, high = int(weight.min()), int(weight.max())
     if low < WEIGHT_LOW or high > WEIGHT_HIGH:

@@ -48,7 +48,13 @@ class LayerError:
     decay: float
 
 
-def quantize(net: Net, steps: int, *, weight_bits: int = 8, input_bits: int = 8, input_max: float = 1.0) -> QuantNet:
+INPUT_BITS = 8
+"""Of an input's values, where nobody says another width."""
+
+
+def quantize(
+    net: Net, steps: int, *, weight_bits: int = 8, input_bits: int = INPUT_BITS, input_max: float = 1.0
+) -> QuantNet:
     """Post-training quantisation with per-projection exponents.
 
     steps:     steps between two resets, for which the proof holds

@@ -45,11 +45,28 @@ ITERATIONS = click.option(
     show_default=True,
     help="Halve the slowest core so often, while that is better.",
 )
+PARTITION = click.option(
+    "--partition",
+    type=click.Choice(["free", "fixed", "hypergraph"]),
+    default="free",
+    show_default=True,
+    help="Tiles of equal work; of one size a population; or Mt-KaHyPar's parts.",
+)
+TILING = click.option(
+    "--tiling", type=click.Path(path_type=Path), help="Instead: the tile of every population, TOML or JSON."
+)
 STEPS = click.option(
     "--steps", type=click.IntRange(1, 65536), help="Time steps of a sample; default: what the file records."
 )
 DT = click.option(
     "--dt", "dt_s", type=click.FloatRange(0, min_open=True), help="Seconds per step; default: the file's."
+)
+INPUT_BITS = click.option(
+    "--input-bits",
+    type=click.IntRange(1, 8),
+    default=8,
+    show_default=True,
+    help="Of an input's values; 1: it sends spikes.",
 )
 BITS = click.option("--weight-bits", type=click.IntRange(2, 8), default=8, show_default=True, help="Sign included.")
 TARGET = click.option(
@@ -234,6 +251,7 @@ def verify(model: Path | None, case: Path | None, shrink: str | None, as_json: b
 @STEPS
 @DT
 @BITS
+@INPUT_BITS
 @MAX_SIZE
 @JSON
 def check(model: Path, target: tuple[str, ...], sarif: Path | None, as_json: bool, **settings: Any) -> int:
@@ -279,6 +297,8 @@ def check(model: Path, target: tuple[str, ...], sarif: Path | None, as_json: boo
 @OBJECTIVE
 @PROFILE_ACTIVITY
 @ITERATIONS
+@PARTITION
+@TILING
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as JSON.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as a page.")
 @SAVE_ACTIVITY
@@ -289,6 +309,7 @@ def check(model: Path, target: tuple[str, ...], sarif: Path | None, as_json: boo
 @STEPS
 @DT
 @BITS
+@INPUT_BITS
 @SEED
 @MAX_SIZE
 @JSON
@@ -341,6 +362,7 @@ def deploy(
 @STEPS
 @DT
 @BITS
+@INPUT_BITS
 @SEED
 @MAX_SIZE
 @JSON
@@ -454,26 +476,37 @@ def diff(before: Path, after: Path, budget: tuple[str, ...], markdown: bool, as_
 @OBJECTIVE
 @PROFILE_ACTIVITY
 @ITERATIONS
+@PARTITION
+@TILING
 @click.option("--samples", type=click.IntRange(1), help="To count on; default: those of --profile-activity.")
 @click.option("--explain", is_flag=True, help="Say of every population why it sits where it sits.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw the mesh of every chip.")
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="The same picture as pixels.")
 @click.option(
     "--metric",
     type=click.Choice(["synops", "energy", "memory", "busy"]),
     default="busy",
     show_default=True,
-    help="What --svg shows of a core.",
+    help="What --svg and --png show of a core.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the mapping as JSON.")
 @INPUT
 @STEPS
 @DT
 @BITS
+@INPUT_BITS
 @SEED
 @MAX_SIZE
 @JSON
 def map_command(
-    model: Path, target: str, svg: Path | None, metric: str, output: Path | None, as_json: bool, **settings: Any
+    model: Path,
+    target: str,
+    svg: Path | None,
+    png: Path | None,
+    metric: str,
+    output: Path | None,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Where does every neuron sit, what sets the pace there, and why? Exit 1 if it does not fit.
 
@@ -483,21 +516,24 @@ def map_command(
 
     How the mapper works, and the form of the JSON: docs/mapping.md.
     """
-    from snnergy.deploy import map_model, picture
-    from snnergy.files import check_outputs, write_text
+    from snnergy.deploy import map_model, map_text, picture
+    from snnergy.files import check_outputs, write_bytes, write_text
 
-    check_outputs(output, svg, reads=model)
+    check_outputs(output, svg, png, reads=model)
+    picture.require(png)
     tell = None if as_json else lambda stage: console.say(f"map: {stage}")
     document = map_model.map_model(model, target, progress=tell, **settings)
     if output:
         write_text(output, json.dumps(document, indent=2, allow_nan=False) + "\n")
     if svg:
         write_text(svg, picture.heat(document, metric))
+    if png:
+        write_bytes(png, picture.pixels(picture.heat(document, metric)))
     if as_json:
         console.print_json(document)
     else:
-        console.show(map_model.text(document))
-        for path in (path for path in (output, svg) if path):
+        console.show(map_text.text(document))
+        for path in (path for path in (output, svg, png) if path):
             console.say(f"wrote {path}")
 
 

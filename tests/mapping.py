@@ -12,8 +12,8 @@ from scipy.sparse import csr_array
 
 from snnergy.deploy.activity import Activity
 from snnergy.deploy.count import count
+from snnergy.deploy.demand import measured
 from snnergy.deploy.mesh import routers
-from snnergy.deploy.partition import measured
 from snnergy.deploy.placement import Core, Placement, Slice
 from snnergy.deploy.refine import halve_the_slowest
 from snnergy.deploy.schedule import Schedule

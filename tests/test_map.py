@@ -298,7 +298,71 @@ def test_chips_are_at_most_those_that_are_allowed(tmp_path: Path) -> None:
         mapped(tmp_path, limits, chips=1)
 
 
+# tiles of one size, dealt tiles, parts
+
+
+def test_tiles_that_are_given_are_those_that_are_mapped_and_their_unused_slots_count(run: Run) -> None:
+    Path("tiles.toml").write_text("[tiles]\nn1 = [4, 5, 5]\nn3 = [4, 8, 3]\nn6 = [6]\n", encoding="utf-8")
+    code, out, _ = run("--target", "toy.toml", "--input", "random:0.3", "--tiling", "tiles.toml", "--explain", "--json")
+    doc = json.loads(out)
+    assert code == 0 and doc["partition"] == "given" and doc["placement"]["cores"] == 4 + 3 + 1
+    rows = {row["name"]: row for row in doc["populations"]}
+    assert rows["n1"]["why"][0] == "4 tiles of one size; 144 of their slots hold no neuron."
+    assert rows["n3"]["why"][0] == "3 tiles of one size; 32 of their slots hold no neuron."
+    assert sorted(core["usage"]["neurons"] for core in doc["cores"]) == [6, 96, 96, 96, *[100] * 4]
+    synops = {}
+    for partition in ("free", "fixed"):
+        code, out, _ = run("--target", "toy.toml", "--input", "random:0.3", "--partition", partition, "--json")
+        cores = json.loads(out)["cores"]
+        synops[partition] = sum(core["synops"] for core in cores)
+    assert code == 0 and synops["free"] <= synops["fixed"] < sum(core["synops"] for core in doc["cores"])
+
+
+def test_a_tiling_of_another_network_ends_the_command(run: Run) -> None:
+    Path("tiles.json").write_text('{"tiles": {"conv1": [1, 1, 1]}}', encoding="utf-8")
+    code, _, err = run("--tiling", "tiles.json")
+    assert code == 2 and "error: the tiling names 'conv1'; the populations are n1, n3, n6" in err
+
+
+def test_a_chip_of_spikes_takes_a_network_whose_input_sends_spikes(run: Run) -> None:
+    code, _, err = run("--target", "loihi1-sim", "--profile-activity", "0")
+    assert (
+        code == 1 and "input 'in' sends 8-bit values, loihi1 carries 1-bit spikes: encode this input as spikes" in err
+    )
+    code, out, _ = run("--target", "loihi1-sim", "--input", "random:0.3", "--input-bits", "1", "--json")
+    assert code == 0 and json.loads(out)["input_bits"] == 1
+
+
+def test_parts_of_a_hypergraph_are_mapped_and_said_to_be_dealt(run: Run) -> None:
+    pytest.importorskip("mtkahypar")
+    code, out, _ = run(
+        "--target", "toy.toml", "--input", "random:0.3", "--partition", "hypergraph", "--explain", "--json"
+    )
+    doc = json.loads(out)
+    assert code == 0 and doc["partition"] == "hypergraph"
+    why = [row["why"][0] for row in doc["populations"]]
+    assert any(line.startswith("Dealt over ") for line in why)
+    assert sum(b - a for core in doc["cores"] for s in core["slices"] for a, b in s.get("ranges", [])) == 256 * 2 + 6
+
+
 # the picture
+
+
+def test_the_picture_in_pixels_is_that_of_the_drawing(run: Run) -> None:
+    pytest.importorskip("resvg_py")
+    code, _, err = run("--target", "toy.toml", "--input", "random:0.3", "--png", "cores.png", "--svg", "cores.svg")
+    assert code == 0 and "wrote cores.png" in err
+    found = Path("cores.png").read_bytes()
+    width, height = (int(ElementTree.parse("cores.svg").getroot().get(side, "0")) for side in ("width", "height"))
+    assert found[:8] == b"\x89PNG\r\n\x1a\n"
+    assert [int.from_bytes(found[k : k + 4], "big") for k in (16, 20)] == [2 * width, 2 * height]
+
+
+def test_without_what_draws_pixels_one_line_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snnergy.deploy.picture.find_spec", lambda _: None)
+    code, _, err = run("--png", "cores.png")
+    assert code == 3 and "error: cores.png needs resvg-py, not installed" in err
+    assert "pip install 'snnergy[png]', or --svg" in err
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapping import SEEDS, looped, quantity, small
 
+from snnergy.deploy.demand import assumed
 from snnergy.deploy.objective import OBJECTIVES, Estimate, estimate, score
-from snnergy.deploy.partition import Cutter, assumed
+from snnergy.deploy.partition import Cutter
 from snnergy.deploy.place import _by_estimate, _outputs_first, place
 from snnergy.deploy.schedule import balance
 from snnergy.hardware_profiles import Profile, load

@@ -16,15 +16,18 @@ from scipy.sparse import csr_array
 
 from snnergy.deploy import engine
 from snnergy.deploy.count import count
+from snnergy.deploy.demand import Rates, assumed, events, measured, window
 from snnergy.deploy.fanout import fan_in
 from snnergy.deploy.latency import loads
 from snnergy.deploy.legality import violations
 from snnergy.deploy.objective import OBJECTIVES, estimate, score
-from snnergy.deploy.partition import Cutter, Rates, TooLarge, assumed, events, measured, settle, slices_of, window
+from snnergy.deploy.partition import Cutter, TooLarge, slices_of
 from snnergy.deploy.place import _outputs_first, place
+from snnergy.deploy.placement import Slice
 from snnergy.deploy.price import price
 from snnergy.deploy.refine import slowest
-from snnergy.deploy.schedule import balance
+from snnergy.deploy.schedule import Schedule, balance
+from snnergy.deploy.settle import settle
 from snnergy.deploy.tiles import Box, whole
 from snnergy.errors import DoesNotFit
 from snnergy.export.maps import Conv, Dense, Sparse
@@ -148,10 +151,36 @@ def test_networks_with_every_map_delay_and_loop_are_placed_legally_or_refused_ri
     try:
         placed = place(net, schedule, profile, objective=objective, activity=act, iterations=iterations)
     except DoesNotFit as refused:
-        says = re.search(r" needs ([\d,]+) .*loihi2 has ([\d,]+)", str(refused))
-        assert says and int(says[1].replace(",", "")) > int(says[2].replace(",", ""))
+        true(refused, net, schedule, profile)
         return
     assert violations(net, schedule, profile, placed) == []
+
+
+def true(refused: DoesNotFit, net: QuantNet, schedule: Schedule, profile: Profile) -> None:
+    """A refusal names a neuron that by itself is too much, counted from its synapses; or too few cores."""
+    says = re.search(r"(?:layer '(\S+)'.*)? needs ([\d,]+) (\D+), a core of loihi2 has ([\d,]+)", str(refused))
+    if not says:
+        says = re.search(r"the network needs ([\d,]+) cores, .* have ([\d,]+)", str(refused))
+        assert says and int(says[1].replace(",", "")) > int(says[2].replace(",", ""))
+        return
+    name, limit, need, have = says[1], says[3].replace(" ", "_"), *(int(says[k].replace(",", "")) for k in (2, 4))
+    assert need > have == getattr(profile.core, limit).whole
+    (p,) = (p for p in net.populations if p.name == name)
+    alone = [(Slice(name, np.array([n])),) for n in range(int(np.prod(p.shape)))]
+    if limit == "out_axons":  # no more cores than neurons that it has a synapse to
+        to: dict[str, np.ndarray] = {}
+        for e in net.projections:
+            if e.source == name:
+                to[e.target] = to.get(e.target, 0) + (e.map.matrix() != 0).astype(np.int64).toarray()
+        assert sum((reached > 0).sum(axis=0) for reached in to.values()).max() >= need  # type: ignore[attr-defined]
+    else:
+        one = settle(net, schedule, profile, rest(net, name) + alone, assumed(net))
+        assert need in {used[limit] for used in one.usage[len(rest(net, name)) :]}
+
+
+def rest(net: QuantNet, name: str) -> list[tuple[Slice, ...]]:
+    """A core for every other population."""
+    return [(Slice(p.name, whole(p.shape)),) for p in net.populations if p.name != name]
 
 
 def quick(profile: Profile) -> Profile:

@@ -150,7 +150,8 @@ def test_a_wall_names_what_one_neuron_needs() -> None:
         "lower its fan-in (smaller kernel, fewer input channels) or prune it"
     )
     assert refusal(chain(4, 3, bits=8), load("loihi1")) == (
-        "input 'in' sends 8-bit values, loihi1 carries 1-bit spikes: encode this input as spikes"
+        "input 'in' sends 8-bit values, loihi1 carries 1-bit spikes: encode this input as spikes; "
+        "--input-bits 1 says that it is"
     )
     assert refusal(chain(4, 3), small(load("loihi1"), weight_bits=4)) == (
         "the weights take 8 bits, loihi1 stores 4: lower --weight-bits"
@@ -214,8 +215,8 @@ def test_a_loop_sets_aside_the_axons_that_it_then_needs() -> None:
         assert len(placement.cores) == cores
         assert violations(net, schedule, profile, placement) == []
     assert refusal(net, small(load("loihi2"), neurons=6, out_axons=11), schedule=schedule) == (
-        "one neuron of layer 'a' needs 12 out axons, a core of loihi2 has 11: lower its fan-out or prune the layers it "
-        "feeds"
+        "cut as it must be, one neuron of layer 'a' sends to 12 cores, which needs 12 out axons, a core of loihi2 has "
+        "11: lower its fan-out or prune the layers it feeds"
     )
 
 

@@ -12,11 +12,12 @@ from mapping import SEEDS, activity, halve, looped, scattered, small
 
 from snnergy.deploy.activity import Activity
 from snnergy.deploy.count import count
-from snnergy.deploy.partition import assumed, settle
+from snnergy.deploy.demand import assumed
 from snnergy.deploy.place import place
 from snnergy.deploy.placement import Placement, Slice
 from snnergy.deploy.refine import slowest
 from snnergy.deploy.schedule import Schedule, balance
+from snnergy.deploy.settle import settle
 from snnergy.export.maps import Dense
 from snnergy.export.quantnet import QuantNet, QuantProjection, QuantSource
 from snnergy.hardware_profiles import Profile, load

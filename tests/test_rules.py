@@ -168,7 +168,8 @@ VIOLATED: dict[str, tuple[Callable[[], list[Finding]], str, Callable[[], list[Fi
     ),
     "spike_bits": (
         lambda: violations(full(2, 2), chip(spike_bits=1)),
-        "in: payload bits 8 > 1 (8x): encoding it as spikes, or another chip: loihi2-sim",
+        "in: payload bits 8 > 1 (8x): encoding it as spikes (--input-bits 1 says that it is), or another chip: "
+        "loihi2-sim",
         lambda: violations(full(2, 2), chip(spike_bits=8)),
     ),
     "max_delay": (

@@ -32,11 +32,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from snnergy.deploy.demand import ASSUMED_RATE, assumed, window
 from snnergy.deploy.fit import check, limit
 from snnergy.deploy.mesh import routers, seat
-from snnergy.deploy.partition import ASSUMED_RATE, Cutter, assumed, settle, slices_of, window
+from snnergy.deploy.partition import Cutter, slices_of
 from snnergy.deploy.placement import Core, Placement, verify
 from snnergy.deploy.schedule import balance
+from snnergy.deploy.settle import settle
 from snnergy.deploy.tiles import Box, mask
 from snnergy.export.maps import Conv, Map
 from snnergy.export.quantnet import QuantNet, QuantPopulation, QuantProjection, QuantSource
@@ -273,7 +275,7 @@ Nine 3x3 convolutions of 16, 32 and 64 channels with random int8 weights, on Loi
 - partition: walls, tiles and packing; count: every synapse bound made exact; seats: annealing on the mesh.
 - peak MiB: of the whole process, {base} of them before there is a network.
 - naive: neurons in stored order (channel, row, column), layer after layer, cores filled in turn with as many as keep
-  neurons, input axons and output axons (in the mean of a layer), seats row by row. {NAIVE_CHUNKS} cores of a large
+  the limits of neurons and axons that the profile states, seats row by row. {NAIVE_CHUNKS} cores of a large
   layer are counted and stand for all. * needs more cores than the board has.
 """)
     return "\n".join(lines)
