@@ -184,7 +184,7 @@ def _raster(net: QuantNet, encoded: dict[str, Any], sample: int, labels: Any) ->
     one = {name: x[sample : sample + 1] for name, x in encoded.items()}
     names = tuple(p.name for p in net.populations if p.spiking)
     spikes = {name: x[0] for name, x in native.run(net, one, record=names).recorded.items()}
-    return timeline.raster(spikes, parts(net), sample, None if labels is None else int(labels[sample]))
+    return timeline.raster(spikes, parts(net), net.steps, sample, None if labels is None else int(labels[sample]))
 
 
 def _rounding(job: Job, errors: dict[str, float]) -> str:

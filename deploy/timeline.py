@@ -48,14 +48,14 @@ def core_energy(report: EnergyReport) -> NDArray[np.float64]:
 
 
 def raster(
-    spikes: Mapping[str, NDArray[np.uint8]], parts: Mapping[str, str], sample: int, label: int | None
+    spikes: Mapping[str, NDArray[np.uint8]], parts: Mapping[str, str], steps: int, sample: int, label: int | None
 ) -> dict[str, Any]:
     """The spikes of one sample. spikes: population -> uint8[steps, n]
 
     Where there are more than MOST_EVENTS in all, every population shows one neuron of so many, and says so.
     """
     total = sum(int(np.count_nonzero(x)) for x in spikes.values())
-    each = -(-total // MOST_EVENTS)
+    each = max(1, -(-total // MOST_EVENTS))
     rows: list[dict[str, Any]] = []
     for name, x in spikes.items():
         step, neuron = np.nonzero(x[:, ::each])
@@ -69,4 +69,4 @@ def raster(
                 "events": np.column_stack([step, neuron * each]).tolist(),
             }
         )
-    return {"sample": sample, "label": label, "steps": len(next(iter(spikes.values()))), "populations": rows}
+    return {"sample": sample, "label": label, "steps": steps, "populations": rows}

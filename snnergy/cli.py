@@ -430,7 +430,8 @@ def compare(model: Path, targets: tuple[str, ...], as_json: bool, **settings: An
     """One run, many chips: where does it fit, and what would it cost there?
 
     \b
-    snnergy compare model.nir --targets loihi2-sim,loihi1-sim,spinnaker2-sim
+    snnergy compare model.nir --targets loihi2-sim,spinnaker2-sim
+    snnergy compare model.nir --targets loihi2-sim,my-chip.toml --samples 100 --json
     """
     from snnergy.deploy import compare_targets
 

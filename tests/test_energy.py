@@ -290,7 +290,7 @@ def test_what_is_not_priced_is_listed() -> None:
         "configuration: loading weights and programs onto the chip",
         "time to move inputs and outputs between host and chip",
         "the host computer, sensors, encoding of the input, power conversion",
-        "padding: unused neurons of fixed-size convolution tiles, which also receive synops (1 % in PilotNet)",
+        "padding: unused neurons of fixed-size convolution tiles, unless mapped with --partition fixed or --tiling",
     ]
     two = price(act, scattered(net, rng, LOIHI2), net, balance(net), LOIHI2)
     one = price(act, place(net, balance(net), LOIHI2), net, balance(net), LOIHI2)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
-from snnergy.deploy import engine, kernels, shrink, verify
+from snnergy.deploy import engine, kernels, scan, shrink, verify
 from snnergy.deploy.ddmin import minimal
 from snnergy.deploy.job import Inputs
 from snnergy.errors import BadInput
@@ -24,10 +24,10 @@ from snnergy.testing.draw import Seeded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TIE = ("scan", "y > top[i]", "y >= top[i]")
+TIE = ("advance", "y > ceiling[first + i]", "y >= ceiling[first + i]")
 FLIPPED = ("conv", "oy = y + py - ky * dy", "oy = y + py - (kh - 1 - ky) * dy")
 UPWARD = ("dense", "put(total, exponent", "put(total + ((1 << max(-exponent, 0)) - 1), exponent")
-FORGETFUL = ("scan", "c = int32(c + kept(ub[i], ku[i]))", "c = int32(c + 0)")
+FORGETFUL = ("advance", "c = int32(c + kept(u[own + i], keep_u[first + i]))", "c = int32(c + 0)")
 
 
 def break_kernel(monkeypatch: pytest.MonkeyPatch, name: str, right: str, wrong: str) -> None:
@@ -36,7 +36,13 @@ def break_kernel(monkeypatch: pytest.MonkeyPatch, name: str, right: str, wrong: 
     assert right in source
     space = dict(vars(kernels))
     exec(source.replace(right, wrong), space)
-    monkeypatch.setattr(kernels, name, njit(nogil=True)(space[f"_{name}"]))
+    broken = njit(nogil=True)(space[f"_{name}"])
+    if name != "advance":
+        monkeypatch.setattr(kernels, name, broken)
+        return
+    space = dict(vars(scan)) | {"advance": broken}
+    exec(inspect.getsource(scan._scan), space)
+    monkeypatch.setattr(scan, "scan", njit(nogil=True)(space["_scan"]))
 
 
 def native_is_wrong(case: Case) -> bool:

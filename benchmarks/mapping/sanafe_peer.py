@@ -174,6 +174,7 @@ def main() -> None:
         "timing": args.timing,
         "cores": len(np.unique(np.concatenate(mapping))),
         "firings": result["neurons_fired"],
+        "updates": result["neurons_updated"],
         "synapse_events": result["spikes"],
         "packets": result["packets_sent"],
         "hops": int(trace["hops"].sum()),
