@@ -35,6 +35,7 @@ types: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/commands.py --check
+	$(BIN)/python docs/schemas.py --check
 
 wheel: $(READY)
 	rm -rf build dist

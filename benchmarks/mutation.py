@@ -41,7 +41,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).with_name("results")
 TESTS = {
     "deploy/engine.py": ("test_engine.py",),
-    "deploy/kernels.py": ("test_kernels.py", "test_synapses.py", "test_engine.py"),
+    "deploy/kernels.py": ("test_kernels.py", "test_scan.py", "test_synapses.py", "test_engine.py"),
+    "deploy/scan.py": ("test_scan.py", "test_engine.py"),
     "deploy/layers.py": ("test_engine.py", "test_simulator.py"),
     "deploy/simulator.py": ("test_simulator.py",),
     "deploy/synapses.py": ("test_synapses.py", "test_engine.py"),
@@ -52,6 +53,11 @@ TESTS = {
     "deploy/distribution.py": ("test_distribution.py",),
     "deploy/energy.py": ("test_energy.py", "test_targets.py"),
     "deploy/latency.py": ("test_latency.py", "test_targets.py"),
+    "deploy/counts.py": ("test_count.py",),
+    "deploy/monte_carlo.py": ("test_monte_carlo.py",),
+    "deploy/evidence.py": ("test_evidence.py",),
+    "deploy/timeline.py": ("test_timeline.py",),
+    "deploy/diff.py": ("test_diff.py",),
 }
 """What is mutated, and the tests that must notice."""
 COPIED = ("snnergy", "deploy", "export", "hardware_profiles", "tests", "docs", "pyproject.toml")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snnergy.deploy import baselines, estimate, lava_backend, lava_compat, legality, loihi2_hardware, report, timeline
 from snnergy.deploy import engine as native
-from snnergy.deploy import estimate, lava_backend, lava_compat, legality, loihi2_hardware, report, timeline
 from snnergy.deploy.activity import Activity
 from snnergy.deploy.count import Counter
 from snnergy.deploy.distribution import Meter, joined
@@ -144,6 +144,7 @@ def deploy(
         distribution=joined(run.observed) if run.observed else None,
         labels=inputs.label,
         raster=_raster(net, encoded, raster_sample, inputs.label),
+        baselines=baselines.document(job.quant, priced.counters),
     )
     document = report.document(priced, facts)
     document["model"] = {"file": path.name, "dt_s": job.net.dt_s, "exporter": job.about.version}

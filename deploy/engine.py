@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snnergy.deploy import scan
+from snnergy.deploy import kernels, scan
 from snnergy.deploy.activity import Activity, Lazy, Run, Trace
 from snnergy.deploy.layers import Layers, Space, Tally, arrive, ready
 from snnergy.errors import BadInput
@@ -26,7 +26,7 @@ from snnergy.export.quantnet import QuantNet
 U8 = NDArray[np.uint8]
 CHUNK_BYTES = 256 << 20
 """At most about this much is held by a thread at a time."""
-CHUNK_WORK = 1 << 20
+CHUNK_WORK = 1 << 21
 """Neuron-steps of a population in a chunk: enough that the calls do not count, few enough for the caches."""
 SPARE = 2
 """Sets of counters that are kept for later runs."""
@@ -53,7 +53,7 @@ def run(
     progress: called with (samples done, samples)
     Raises BadInput for an input of the wrong shape or range.
     """
-    asked = {s.name: train(net, s.name, inputs) for s in net.sources}
+    asked = {s.name: _shaped(net, s.name, inputs) for s in net.sources}
     samples = len(next(iter(asked.values())))
     if any(len(x) != samples for x in asked.values()):
         counts = ", ".join(f"'{name}' {len(x)}" for name, x in asked.items())
@@ -68,15 +68,17 @@ def run(
 
     outputs, recorded = empty(net.outputs, np.int64), empty(record, np.uint8, net.steps)
     membranes, currents = (empty(states, np.int32, net.steps) for _ in range(2))
-    trains = {name: np.empty(x.shape, np.uint8) for name, x in asked.items()}  # ours, whatever becomes of the caller's
     counts, observed = _Counts(layers), list[Any]()
-    result = Run(outputs, counts.activity(samples, trains), recorded, membranes, currents, observed)
+    bits = {s.name: s.bits for s in net.sources}
+    result = Run(outputs, counts.activity(samples), recorded, membranes, currents, observed)
 
     def one(chunk: slice) -> Any:
         space = counts.space(chunk.stop - chunk.start)
         for name, x in asked.items():
-            trains[name][chunk] = x[chunk]
-        seen = _chunk(layers, {name: x[chunk] for name, x in trains.items()}, chunk, result, space, observe)
+            if not _fits(x[chunk], bits[name]):
+                train(net, name, inputs)  # which says what is wrong, of all samples
+        trains = {name: counts.arrived(name, x[chunk], space) for name, x in asked.items()}
+        seen = _chunk(layers, trains, chunk, result, space, observe)
         counts.done(space)
         return seen
 
@@ -86,11 +88,7 @@ def run(
             if progress:
                 progress(chunk.stop, samples)
 
-    if min(len(chunks), threads) == 1:
-        collect(map(one, chunks))
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            collect(pool.map(one, chunks))
+    collect(map(one, chunks) if min(len(chunks), threads) == 1 else _pool(threads).map(one, chunks))
     counts.close()
     return result
 
@@ -105,8 +103,32 @@ def _chunk_size(layers: Layers, samples: int, threads: int, states: tuple[str, .
     return -(-samples // (threads * rounds))  # as many for every thread
 
 
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for the next run: starting them takes as long as many a run."""
+    return ThreadPoolExecutor(threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # the child has none of them
+
+
+def _fits(x: NDArray[Any], bits: int) -> bool:
+    """Whether a source of so many bits can send these values."""
+    if x.dtype == np.uint8 and bits == 8:
+        return True
+    return not (x.dtype.kind == "i" and x.min() < 0) and bool(x.max() < 1 << bits)
+
+
 def train(net: QuantNet, name: str, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """The checked input of one source: 0 .. 255, [samples, 1 or steps, n]; one step stands for all."""
+    x, bits = _shaped(net, name, inputs), next(s.bits for s in net.sources if s.name == name)
+    if not _fits(x, bits):
+        raise BadInput(f"input '{name}' spans {x.min()} .. {x.max()}; {bits} bits hold 0 .. {(1 << bits) - 1}")
+    return x
+
+
+def _shaped(net: QuantNet, name: str, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     source = next(s for s in net.sources if s.name == name)
     if name not in inputs:
         raise BadInput(f"no input for source '{name}'; the network reads {', '.join(s.name for s in net.sources)}")
@@ -124,10 +146,6 @@ def train(net: QuantNet, name: str, inputs: Mapping[str, NDArray[Any]]) -> NDArr
         raise BadInput(f"input '{name}' has no samples")
     if x.dtype.kind not in "biu":
         raise BadInput(f"input '{name}' is {x.dtype}; the chip takes integers, as QuantNet.encode makes them")
-    if (x.dtype.kind == "i" and x.min() < 0) or x.max() >= 1 << source.bits:
-        raise BadInput(
-            f"input '{name}' spans {x.min()} .. {x.max()}; {source.bits} bits hold 0 .. {(1 << source.bits) - 1}"
-        )
     return x
 
 
@@ -155,6 +173,16 @@ class _Counts:
         space.samples += samples
         return space
 
+    def arrived(self, name: str, x: NDArray[Any], space: Space) -> U8:
+        """What a source sends, counted and in an array of ours, whatever becomes of the caller's."""
+        own = space.take(x.shape, np.uint8)
+        own[...] = x
+        tally = space.tally.get(name)
+        if tally is None or tally.shape != own.shape[1:]:  # one step stands for all, or not
+            tally = space.tally[name] = np.empty(own.shape[1:], np.uint16)
+        kernels.tally(own, tally, space.anew)
+        return own
+
     def done(self, space: Space) -> None:
         """The chunk is done."""
         with self._lock:
@@ -179,24 +207,28 @@ class _Counts:
             for total, more in zip(self._sums[name], _unpacked(counts, np.uint8), strict=True):
                 total += more
 
-    def activity(self, samples: int, trains: dict[str, U8]) -> Activity:
+    def activity(self, samples: int) -> Activity:
         """Of all that is counted until somebody looks."""
         steps = self._layers.steps
 
-        def sent(x: U8) -> NDArray[np.int64]:
-            return np.repeat((x != 0).sum(0), steps // x.shape[1], axis=0)
+        def sent(name: str) -> NDArray[np.int64]:
+            found = self._found(name)[0]
+            return np.repeat(found, steps // len(found), axis=0)
 
         def counted(name: str, which: int) -> NDArray[np.int64]:
-            if len(self._tallies) > 1 or self._sums:
-                while self._tallies:
-                    self._add(self._tallies.pop())
-            found = self._sums[name] if self._sums else _unpacked(self._tallies[0][name])
-            return self._layers.outside(name, found[which])
+            return self._layers.outside(name, self._found(name)[which])
 
         names = self._layers.populations
         spikes: dict[str, Callable[[], NDArray[np.int64]]] = {n: partial(counted, n, 0) for n in names}
-        spikes |= {name: partial(sent, x) for name, x in trains.items()}
+        spikes |= {name: partial(sent, name) for name in self._layers.sources}
         return Activity(samples, steps, Lazy(spikes), Lazy({n: partial(counted, n, 1) for n in names}))
+
+    def _found(self, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Spikes and active updates of a node; of a source its inputs, in the shape that they came in."""
+        if len(self._tallies) > 1 or self._sums:
+            while self._tallies:
+                self._add(self._tallies.pop())
+        return self._sums[name] if self._sums else _unpacked(self._tallies[0][name])
 
 
 def _unpacked(counts: NDArray[np.uint16], kind: type = np.int64) -> tuple[NDArray[Any], NDArray[Any]]:

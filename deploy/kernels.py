@@ -49,6 +49,22 @@ def _events(row: Any, index: Any) -> Any:
 events = compiled(_events)
 
 
+def _tally(x: Any, counts: Any, anew: bool) -> None:
+    """Count the values that are not 0. x: uint8[samples, steps, n]; counts: uint16[steps, n], set if anew"""
+    for b in range(x.shape[0]):
+        for t in range(x.shape[1]):
+            row, count = x[b, t], counts[t]
+            if anew and b == 0:
+                for i in range(row.shape[0]):
+                    count[i] = row[i] != 0
+            else:
+                for i in range(row.shape[0]):
+                    count[i] += row[i] != 0
+
+
+tally = compiled(_tally)
+
+
 def _turned(x: Any, first: int, out: Any) -> None:
     """Rows of [first, second] to rows of [second, first]. x, out: [rows, first * second]"""
     second = x.shape[1] // first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from threading import Lock
 from typing import Any
@@ -26,6 +26,8 @@ SMALL = 1 << 20
 """Neuron-steps of a chunk up to which every population has arrays of its own, and finding them takes no time."""
 KEPT_BYTES = 64 << 20
 """A thread's arrays are kept for the next run up to this size."""
+AGAIN = 8
+"""Chunks that go by the path of the one before them: activity seldom changes from one to the next."""
 NOWHERE, UNSEEN = np.empty((0, 0, 0), np.int32), np.empty((0, 0, 0), np.uint8)
 """Where states and updates go that nobody asks for."""
 
@@ -37,13 +39,18 @@ class Synapses:
     source: str
     delay: int
     paths: tuple[synapses.Path, ...]
+    taken: list[Any] = field(default_factory=lambda: [None, 0, 0])
+    """The path that was taken last, for how many rows, and how often it may be taken again without another look."""
 
     def add(self, x: U8, current: I32, fresh: bool) -> None:
         """Put every row's contribution to ``current`` on the path that costs least for what is in the rows."""
-        path = self.paths[0]
-        if len(self.paths) > 1:
-            events = int(np.count_nonzero(x))
-            path = min(self.paths, key=lambda p: p.cost(len(x), events))
+        path, rows, left = self.taken
+        if rows != len(x) or not left:
+            path, left = self.paths[0], AGAIN
+            if len(self.paths) > 1:
+                events = int(np.count_nonzero(x))
+                path = min(self.paths, key=lambda p: p.cost(len(x), events))
+        self.taken[:] = path, len(x), left - 1
         path.add(x, current, fresh)
 
 
@@ -68,7 +75,7 @@ class Layers:
 
     def __init__(self, net: QuantNet, path: str | None = None) -> None:
         self.steps = net.steps
-        self.populations = [p.name for p in net.populations]
+        self.populations, self.sources = [p.name for p in net.populations], [s.name for s in net.sources]
         self.parts = components(net.populations, net.projections)
         self.loops = [loops(part, net.projections) for part in self.parts]
         shapes = {n.name: n.shape for n in (*net.sources, *net.populations)}

@@ -50,7 +50,7 @@ class RunFacts:
     cross_check:   outcome of running a second engine, None where there was none
     packages:      name -> version; seconds: stage -> wall-clock time; lossy: what quantisation changed
     distribution:  energy and time of every sample, None where the engine does not say; labels: of the samples, or None
-    raster:        ``timeline.raster`` of one sample, None where none was recorded
+    raster:        ``timeline.raster`` of one sample, None where none was recorded; baselines: ``baselines.document``
     """
 
     engine: str
@@ -69,6 +69,7 @@ class RunFacts:
     distribution: Distribution | None = None
     labels: Any = None
     raster: Mapping[str, Any] | None = None
+    baselines: Mapping[str, Any] | None = None
 
 
 def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
@@ -119,6 +120,7 @@ def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
         "distribution": None if facts.distribution is None else _distribution(facts.distribution, facts.labels),
         "timeline": timeline(report),
         "raster": facts.raster,
+        "baselines": facts.baselines,
         "counters": {**report.counters, "input_bytes": counts.input_bytes / counts.samples},
         "layers": [{**row, "weight_error": facts.weight_error.get(row["name"])} for row in _layers(report)],
         "cores": _cores(report),
@@ -282,6 +284,21 @@ def spread(doc: Mapping[str, Any], name: str) -> str:
     return ", ".join(f"p{q} {si(found[name][f'p{q}'], found[name]['unit'])}" for q in (5, 50, 95))
 
 
+def _drawn(draws: Mapping[str, Any], name: str) -> str:
+    """``p5 180 µJ, p50 183 µJ, p95 190 µJ of 1,000 draws``"""
+    found = draws[name]
+    at = ", ".join(f"p{q} {si(found[f'p{q}'], found['unit'])}" for q in (5, 50, 95))
+    return f"{at} of {draws['draws']:,} draws"
+
+
+def _parts(doc: Mapping[str, Any]) -> dict[str, str]:
+    """Of each part of the network: its median dynamic energy over the samples."""
+    if doc["distribution"] is None or len(doc["distribution"]["parts"]) < 2:
+        return {}
+    each = (f"{part['name']} {si(part['energy']['p50'], 'pJ')}" for part in doc["distribution"]["parts"])
+    return {"  dynamic by part": ", ".join(each)}
+
+
 def accuracy_line(doc: Mapping[str, Any]) -> str:
     """``97.10% of 2,000 samples, 97.25% before the weights had 8 bits``."""
     if doc["accuracy"] is None:
@@ -300,11 +317,15 @@ def text(doc: Mapping[str, Any], rows: int = 12) -> RenderableType:
         "target": f"{doc['target_title']}; in use: chips {placement['chips']}, cores {placement['cores']}",
         "network": ", ".join(f"{name} {value:,}" for name, value in network.items()),
         "accuracy": accuracy_line(doc),
+        **{"note" + " " * k: line for k, line in enumerate(doc["warnings"])},
         "energy per inference": span(energy["total"]),
         "  dynamic": span(energy["dynamic"]),
         "  static": span(energy["static"]),
         "  host": span(energy["host"]),
+        "  constants drawn": _drawn(doc["monte_carlo"], "total"),
+        "  evidence": doc["evidence"]["grade"],
         "  over samples": spread(doc, "energy"),
+        **_parts(doc),
         "latency": span(doc["latency"]),
         "  bound by": doc["latency"]["bound_by"],
         "throughput": f"{si(doc['inferences_per_s'], '')} inferences/s at {si(doc['power_w'], 'W')}",
@@ -325,9 +346,20 @@ def text(doc: Mapping[str, Any], rows: int = 12) -> RenderableType:
     ]
     if rest > 0:
         parts.append(Text(f"... {rest:,} more"))
+    if doc["baselines"]:
+        parts += [Text(), _baselines(doc["baselines"]["rows"])]
     parts.append(Text("\nnot exact: " + "; ".join(doc["lossy"]) if doc["lossy"] else ""))
     parts.append(Text("\nnot priced: " + "; ".join(doc["unpriced"])))
     return Group(*parts)
+
+
+def _baselines(rows: list[dict[str, Any]]) -> Table:
+    table = Table("counted otherwise", box=None, header_style="bold", padding=(0, 1))
+    table.add_column("energy", justify="right")
+    table.add_column("leaves out", overflow="fold")
+    for row in rows:
+        table.add_row(Text(row["name"]), si(row["energy_pj"], "pJ"), row["leaves_out"])
+    return table
 
 
 def _table(kind: str, rows: list[dict[str, Any]], name: Any) -> Table:

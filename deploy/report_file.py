@@ -78,6 +78,7 @@ SHAPE: _Shape = {
     "weight_bits": COUNT,
     "cross_check": MAYBE_TEXT,
     "network": {"neurons": COUNT, "synapses": COUNT, "*": COUNT},
+    "baselines": Maybe({"rows": [{**dict.fromkeys(("name", "source", "leaves_out"), TEXT), "energy_pj": NUMBER}]}),
     "placement": {
         "cores": COUNT,
         **dict.fromkeys(("chips", "cores_per_chip", "mesh_width", "mesh_height", "cores_per_router"), SIDE),

@@ -542,24 +542,32 @@ def map_command(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it as a page.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Write its core map as a picture.")
-def report(file: Path, html: Path | None, svg: Path | None) -> None:
-    """Show a report that deploy wrote, in the terminal, as a page or as a picture.
+@click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), help="Write every number, a row each.")
+@click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write a trace for ui.perfetto.dev.")
+def report(file: Path, html: Path | None, svg: Path | None, csv: Path | None, trace: Path | None) -> None:
+    """Show a report that deploy wrote, in the terminal, as a page, a picture, a table or a trace.
 
     \b
     snnergy report report.json
     snnergy report report.json --html report.html --svg cores.svg
+    snnergy report report.json --csv report.csv --trace trace.json
     """
-    from snnergy.deploy import picture, report_file
+    from snnergy.deploy import csv_file, perfetto, picture, report_file
     from snnergy.deploy import report as reports
     from snnergy.files import check_outputs, write_text
 
     document = report_file.read(file)
-    check_outputs(html, svg, reads=file)
-    for path, write in ((html, reports.html), (svg, picture.svg)):
+    check_outputs(html, svg, csv, trace, reads=file)
+    for path, write in (
+        (html, reports.html),
+        (svg, picture.svg),
+        (csv, csv_file.text),
+        (trace, lambda doc: json.dumps(perfetto.document(doc)) + "\n"),
+    ):
         if path:
             write_text(path, write(document))
             click.echo(f"wrote {path}")
-    if not (html or svg):
+    if not (html or svg or csv or trace):
         console.show(reports.text(document))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from test_report import FACTS, report
 
@@ -122,3 +123,25 @@ def test_keys_of_a_later_version_are_ignored(whole: str, tmp_path: Path) -> None
     path = tmp_path / "r.json"
     path.write_text(json.dumps({**json.loads(whole), "invented_later": [1]}))
     assert read(path)["invented_later"] == [1]
+
+
+SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+
+
+def test_the_published_schema_takes_a_report_and_refuses_what_the_reader_refuses(whole: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(json.loads(whole), SCHEMA)
+    for change in (
+        put("schema", "snnergy.report/9"),
+        lost("energy", "total", "low"),
+        put("energy", "total", "low", -1),
+        put("energy", "total", "unit", "kWh"),
+        put("layers", {}),
+        put("accuracy", 97),
+        put("timeline", "terms_ns", "synops", 0, "long"),
+        put("evidence", "shares", "assumed", None),
+    ):
+        document = json.loads(whole)
+        change(document)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(document, SCHEMA)
