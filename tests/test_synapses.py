@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numba import config
 from scipy.sparse import csr_array
 
-from snnergy.deploy import synapses, vnni
+from snnergy.deploy import amx, synapses, vnni
 from snnergy.export.maps import Conv, Dense, Map, Sparse
 
 NAMES = set(synapses.NAMES)
@@ -72,7 +72,8 @@ def test_every_path_is_the_matrix(seed: int) -> None:
 
 
 def test_every_path_is_taken_by_some_map() -> None:
-    assert set().union(*(check_every_path(seed) for seed in range(60))) == NAMES
+    here = set(NAMES) if amx.AVAILABLE else set(NAMES) - {"tiles"}
+    assert set().union(*(check_every_path(seed) for seed in range(60))) == here
 
 
 @pytest.mark.parametrize("product", [vnni.product, vnni.plain])
