@@ -271,6 +271,8 @@ def markdown(found: dict[str, Any]) -> str:
     ]
     if found["quick"]:
         lines += ["**A quick run: its times mean nothing.**", ""]
+    if found.get("kept"):
+        lines += [f"From an earlier run on this machine: {', '.join(found['kept'])}.", ""]
     for key, section in SECTIONS.items():
         if not found.get(key):
             continue

@@ -4,6 +4,7 @@
     python benchmarks/engine/run.py                       everything; a machine with nothing else to do
     python benchmarks/engine/run.py --quick               does it all run? the times mean nothing
     python benchmarks/engine/run.py --only ours lava      these simulators; other parts: sweep scaling bounds presets
+    ... --keep                                            what is not run stays as an earlier run left it, and says so
 
 Writes engine.json, engine.md and engine.svg to benchmarks/results and the table in README.md (--check: is it so?).
 Exits with 1 if the engine or Lava differ in a spike from plain int64 arithmetic. Peers are installed into
@@ -179,6 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="shortest times, few points")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--keep", action="store_true", help="keep what is not run from the file of an earlier run")
     parser.add_argument("--json", type=Path, help="engine.json; engine.md and engine.svg go beside it")
     parser.add_argument("--model", type=Path, help="a trained model.pt of the preset tiny; else a little training")
     parser.add_argument("--paper", action="store_true", help="also the preset paper, 4 samples: gigabytes, minutes")
@@ -217,6 +219,10 @@ def main() -> None:
             command = [sys.executable, "presets.py", name, "--samples", str(samples), *model]
             found["presets"].append({"preset": name, **child(command, cores, 3600)})
     found |= {"missing": benchmark.missing, "seconds": time.perf_counter() - begin}
+    if options.keep:
+        before = json.loads(file.read_text(encoding="utf-8"))
+        kept = [part for part in ("sweep", "scaling", "bounds", "presets") if part not in found and part in before]
+        found |= {part: before[part] for part in kept} | {"kept": kept}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found, indent=1) + "\n")
     file.with_suffix(".md").write_text(report.markdown(found))
