@@ -303,3 +303,42 @@ def test_every_thread_gets_as_many_chunks() -> None:
     ):
         ends = [0, *(done for done, _ in stops(net, samples, chunk_bytes, threads=threads))]
         assert np.diff(ends).tolist() == sizes
+
+
+def test_the_arrays_of_a_large_network_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = one_neuron()
+    monkeypatch.setattr(layers, "SMALL", 2 * 3 * 1 - 1)  # two samples of three steps of a neuron are too many
+    engine.run(net, {"x": np.array([[7], [7]])}, threads=1)
+    assert not layers.ready(net).idle[0]._small
+    engine.run(net, {"x": np.array([[7]])}, threads=1)
+    assert set(layers.ready(net).idle[0]._small) == {"n"}
+    monkeypatch.setattr(layers, "KEPT_BYTES", 0)
+    engine.run(net, {"x": np.array([[7], [7]])}, threads=1)
+    assert layers.ready(net).idle[0]._free == []
+
+
+def test_arrays_begin_with_a_line_of_the_cache() -> None:
+    for shape in ((3,), (5, 7), (1, 1, 1)):
+        found = [layers.lined(shape, np.int32) for _ in range(20)]
+        assert all(x.ctypes.data % layers.LINE == 0 and x.shape == shape and x.dtype == np.int32 for x in found)
+
+
+def test_a_path_is_looked_for_again_after_some_chunks_or_for_other_rows() -> None:
+    looked: list[int] = []
+
+    def path(name: str, costs: float) -> synapses.Path:
+        def cost(rows: int, events: int) -> float:
+            looked.append(events)
+            return costs
+
+        return synapses.Path(name, lambda x, current, fresh: None, cost)
+
+    s = layers.Synapses("x", 0, (path("dear", 2.0), path("cheap", 1.0)))
+    x, current = np.ones((3, 4), np.uint8), np.zeros((3, 1), np.int32)
+    for _ in range(layers.AGAIN):
+        s.add(x, current, True)
+    assert looked == [12, 12] and s.taken[0].name == "cheap"
+    s.add(x, current, True)
+    assert len(looked) == 4
+    s.add(x[:2], current[:2], True)
+    assert looked[4:] == [8, 8]

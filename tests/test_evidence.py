@@ -71,3 +71,29 @@ def test_a_total_that_says_little_comes_with_warnings() -> None:
     )
     nothing = replace(found, total_pj=Interval(0, 0, 0))
     assert evidence.warnings(nothing) == ("nothing is priced: the profile has no energy for what was counted",)
+
+
+def test_shares_are_energies_by_hand() -> None:
+    report = random_price(6)
+    counts = report.counts
+
+    def one(value: float, kind: str) -> Quantity:
+        return Quantity(value, value, value, "", "", kind)  # type: ignore[arg-type]
+
+    profile = replace(
+        report.profile,
+        energy_pj=EnergyCosts(synop=one(3.0, "measured"), spike=one(2.0, "simulated")),
+        time_ns=TimeCosts(barrier=one(7.0, "measured")),
+        power_mw=PowerCosts(chip=one(5.0, "vendor"), core=one(4.0, "derived")),
+    )
+    period = 7.0 * counts.steps
+    wanted = {
+        "measured": 3.0 * counts.by["synops"].sum() / counts.samples,
+        "simulated": 2.0 * counts.by["spikes"].sum() / counts.samples,
+        "vendor": 5.0 * counts.chips * period,
+        "derived": 4.0 * counts.cores * period,
+    }
+    assert counts.chips > 1 and counts.cores > 1 and min(wanted.values()) > 0
+    found = evidence.shares(cost(counts, profile))
+    for kind, energy in wanted.items():
+        assert found[kind] == pytest.approx(energy / sum(wanted.values())), kind

@@ -136,3 +136,15 @@ def test_groups_go_one_by_one_where_that_wastes_less() -> None:
     assert not synapses._worth(4, 2, 2) and not synapses._worth(16, 1, 4)
     tie = csr_array(np.pad(np.ones((1, 4), np.int8), ((0, 7), (0, 0))))  # an eighth is not dense yet
     assert [p.name for p in synapses.paths(Sparse(tie, (4,), (8,)), 0, (4,), (8,))] == ["listed events"]
+
+
+def test_tiles_cost_their_lines_their_products_and_their_sums() -> None:
+    """Three lines of 64 for a run of 3 x 50 inputs, 60 outputs in four columns of 16; one line for a run of 3 x 2."""
+    for c_in, c_out, pieces in ((50, 60, 3), (2, 20, 1)):
+        weight = np.ones((c_out, c_in, 5, 3), np.int8)
+        conv = Conv(weight, (c_in, 9, 8), stride=(2, 1))
+        _, h, w = conv.output_shape
+        path = synapses._conv_tiles(conv, weight, 0)
+        macs = h * w * -(-c_out // 16) * 16 * 5 * pieces * 64
+        each = macs / synapses.PRODUCT_MACS_PER_NS + 1.5 * h * 2 * w * pieces + c_out * h * w / 20
+        assert path.name == "tiles" and path.cost(10, 7) == pytest.approx(10 * each)
