@@ -148,3 +148,14 @@ def test_tiles_cost_their_lines_their_products_and_their_sums() -> None:
         macs = h * w * -(-c_out // 16) * 16 * 5 * pieces * 64
         each = macs / synapses.PRODUCT_MACS_PER_NS + 1.5 * h * 2 * w * pieces + c_out * h * w / 20
         assert path.name == "tiles" and path.cost(10, 7) == pytest.approx(10 * each)
+
+
+def test_tiles_are_offered_for_kernels_whose_rows_are_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amx, "AVAILABLE", True)
+
+    def offered(groups: int = 1, dilation: int = 1) -> bool:
+        weight = np.ones((4, 4 // groups, 3, 3), np.int8)
+        conv = Conv(weight, (4, 9, 9), groups=groups, dilation=(1, dilation))
+        return "tiles" in {p.name for p in synapses.paths(conv, 0, conv.input_shape, conv.output_shape)}
+
+    assert offered() and not offered(groups=2) and not offered(dilation=2)
