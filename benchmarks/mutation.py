@@ -65,7 +65,6 @@ PRELOAD = ["numpy", "scipy.optimize", "scipy.sparse", "numba", "nir", "h5py", "h
 PATIENCE = 4.0
 """Times the duration of the unchanged tests, and 10 s more, before a mutant counts as timed out."""
 EQUIVALENT = {
-    "50fcce08": "The sum of two truths is their or.",
     "3969fc85": "The other two terms, synops and updates, sort after barrier.",
 }
 """Mutants that no test can kill, by id, with the reason."""
