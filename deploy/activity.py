@@ -6,7 +6,7 @@ same form are priced the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -22,19 +22,21 @@ I64 = NDArray[np.int64]
 class Lazy(Mapping[str, I64]):
     """Arrays that are made when they are first looked at: most callers look at few."""
 
-    def __init__(self, makers: dict[str, Callable[[], I64]]) -> None:
-        self._makers, self._made = makers, dict[str, I64]()
+    def __init__(self, names: Sequence[str], make: Callable[[str], I64]) -> None:
+        self._names, self._make, self._made = names, make, dict[str, I64]()
 
     def __getitem__(self, name: str) -> I64:
         if name not in self._made:
-            self._made[name] = self._makers[name]()
+            if name not in self._names:
+                raise KeyError(name)
+            self._made[name] = self._make(name)
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._makers)
+        return len(self._names)
 
 
 @dataclass(frozen=True, eq=False)

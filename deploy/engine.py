@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -174,9 +174,11 @@ class _Counts:
         return space
 
     def arrived(self, name: str, x: NDArray[Any], space: Space) -> U8:
-        """What a source sends, counted and in an array of ours, whatever becomes of the caller's."""
-        own = space.take(x.shape, np.uint8)
-        own[...] = x
+        """What a source sends, counted, in the form that the kernels take."""
+        own = x
+        if x.dtype != np.uint8 or not x.flags.carray:
+            own = space.take(x.shape, np.uint8)
+            own[...] = x
         tally = space.tally.get(name)
         if tally is None or tally.shape != own.shape[1:]:  # one step stands for all, or not
             tally = space.tally[name] = np.empty(own.shape[1:], np.uint16)
@@ -209,19 +211,18 @@ class _Counts:
 
     def activity(self, samples: int) -> Activity:
         """Of all that is counted until somebody looks."""
-        steps = self._layers.steps
+        layers = self._layers
 
         def sent(name: str) -> NDArray[np.int64]:
             found = self._found(name)[0]
-            return np.repeat(found, steps // len(found), axis=0)
+            if name in layers.parameters:
+                return layers.outside(name, found)
+            return np.repeat(found, layers.steps // len(found), axis=0)
 
-        def counted(name: str, which: int) -> NDArray[np.int64]:
-            return self._layers.outside(name, self._found(name)[which])
+        def active(name: str) -> NDArray[np.int64]:
+            return layers.outside(name, self._found(name)[1])
 
-        names = self._layers.populations
-        spikes: dict[str, Callable[[], NDArray[np.int64]]] = {n: partial(counted, n, 0) for n in names}
-        spikes |= {name: partial(sent, name) for name in self._layers.sources}
-        return Activity(samples, steps, Lazy(spikes), Lazy({n: partial(counted, n, 1) for n in names}))
+        return Activity(samples, layers.steps, Lazy(layers.nodes, sent), Lazy(layers.populations, active))
 
     def _found(self, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """Spikes and active updates of a node; of a source its inputs, in the shape that they came in."""

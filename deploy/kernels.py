@@ -65,6 +65,19 @@ def _tally(x: Any, counts: Any, anew: bool) -> None:
 tally = compiled(_tally)
 
 
+def _fired(out: Any, total: Any) -> None:
+    """The spikes of every neuron. out: uint8[samples, steps, n]; total: int64[samples, n]"""
+    for b in range(out.shape[0]):
+        for i in range(out.shape[2]):
+            total[b, i] = 0
+        for t in range(out.shape[1]):
+            for i in range(out.shape[2]):
+                total[b, i] += out[b, t, i]
+
+
+fired = compiled(_fired)
+
+
 def _turned(x: Any, first: int, out: Any) -> None:
     """Rows of [first, second] to rows of [second, first]. x, out: [rows, first * second]"""
     second = x.shape[1] // first

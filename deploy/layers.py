@@ -68,6 +68,7 @@ class Layers:
     parts:    strongly connected components, each after all that feed it; loops: whether it feeds itself
     last_use: name -> number of the last part that reads it
     sizes:    name -> number of its neurons or inputs; cuba: whether the currents of a population have a memory
+    alone:    whether a population is a part by itself
     neurons:  of all populations; together: of the largest part
     shifts:   of a population: every sum of its synapses is to be multiplied by this power of 2
     idle:     spaces of earlier runs, for the next; spare: what they counted in; lock: for who takes one
@@ -76,6 +77,7 @@ class Layers:
     def __init__(self, net: QuantNet, path: str | None = None) -> None:
         self.steps = net.steps
         self.populations, self.sources = [p.name for p in net.populations], [s.name for s in net.sources]
+        self.nodes = [*self.populations, *self.sources]
         self.parts = components(net.populations, net.projections)
         self.loops = [loops(part, net.projections) for part in self.parts]
         shapes = {n.name: n.shape for n in (*net.sources, *net.populations)}
@@ -96,6 +98,7 @@ class Layers:
         self.idle: list[Space] = []
         self.spare: list[Tally] = []
         self.lock = Lock()
+        self.alone = {p.name: len(part) == 1 for part in self.parts for p in part}
         part_of = {p.name: k for k, part in enumerate(self.parts) for p in part}
         self.neurons = sum(self.sizes[p.name] for p in net.populations)
         self.together = max(sum(self.sizes[p.name] for p in part) for part in self.parts)
@@ -147,6 +150,7 @@ class Space:
         self._free: list[U8] = []
         self._lent: dict[int, U8] = {}
         self._small: dict[str, Neurons] = {}
+        self._input = np.empty(0, np.int32)
 
     def neurons(
         self, layers: Layers, p: QuantPopulation, samples: int, steps: int, stateful: bool, observed: bool
@@ -157,9 +161,17 @@ class Space:
             found = Neurons(layers, p, samples, steps, self, stateful, observed)
             if not (stateful or observed) and samples * steps * layers.neurons <= SMALL:
                 self._small[p.name] = found
+                if layers.alone[p.name]:
+                    found.keep(self._shared(found.out.shape))
                 self.forget()
         found.begin(self)
         return found
+
+    def _shared(self, shape: tuple[int, ...]) -> I32:
+        """The synaptic input of populations that run one after the other: the same memory, which stays in the cache."""
+        if self._input.size < prod(shape):
+            self._input = lined((prod(shape),), np.int32)
+        return self._input[: prod(shape)].reshape(shape)
 
     def take(self, shape: tuple[int, ...], kind: type) -> NDArray[Any]:
         """An array that holds anything: the smallest free one that is large enough, or a new one."""
@@ -222,10 +234,16 @@ class Neurons:
         if stateful:
             self.currents, self.membranes = (np.empty((samples, steps, n), np.int32) for _ in range(2))
         self.busy = np.empty((samples, steps, n), np.uint8) if observed else UNSEEN
+        self._kept = False
+
+    def keep(self, current: I32) -> None:
+        """Have this array for the synaptic input for good."""
+        self.current, self._kept = current, True
 
     def begin(self, space: Space) -> None:
         """At rest, and what they do is counted in the tally of the space."""
-        self.current = space.take(self.out.shape, np.int32)
+        if not self._kept:
+            self.current = space.take(self.out.shape, np.int32)
         self.fresh = True
         self.u.fill(0)
         self.v.fill(0)
@@ -249,7 +267,11 @@ class Neurons:
 
     def output(self) -> NDArray[np.int64]:
         """int64[samples, n]: number of spikes, or the membrane of a readout."""
-        return self.out.sum(1, dtype=np.int64) if self.spiking else self.v.astype(np.int64)
+        if not self.spiking:
+            return self.v.astype(np.int64)
+        total = np.empty(self.u.shape, np.int64)
+        kernels.fired(self.out, total)
+        return total
 
 
 def arrive(s: Synapses, sent: U8, to: Neurons, first: int, last: int) -> None:
