@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 FOLDERS := snnergy export deploy hardware_profiles
 
-.PHONY: setup demo test slow lint types docs wheel bench bench-engine bench-mapping coverage mutants fuzz kills hostile clean
+.PHONY: setup demo test slow lint types docs wheel bench bench-energy bench-engine bench-mapping coverage mutants fuzz kills hostile clean
 
 setup: $(READY)
 
@@ -14,6 +14,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,lava,dev]'
 	# Lava's last release declares Python < 3.11; snnergy mends it while it loads
 	$(BIN)/pip install --quiet --disable-pip-version-check --ignore-requires-python --no-deps lava-nc==0.10.0 lava-dl==0.6.0
+	# NeuroBench, an oracle of the tests, would pull in tonic and torchaudio, which its metrics do not need
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps neurobench==2.3.0 tqdm==4.67.3
 	touch $(READY)
 
 demo: $(READY)
@@ -36,6 +38,8 @@ types: $(READY)
 docs: $(READY)
 	$(BIN)/python docs/commands.py --check
 	$(BIN)/python docs/schemas.py --check
+	$(BIN)/python docs/constants.py --check
+	$(BIN)/python benchmarks/energy/run.py --check
 
 wheel: $(READY)
 	rm -rf build dist
@@ -46,6 +50,9 @@ wheel: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/noise.py
+
+bench-energy: $(READY)
+	$(BIN)/python benchmarks/energy/run.py
 
 bench-engine: $(READY)
 	$(BIN)/python benchmarks/engine/run.py

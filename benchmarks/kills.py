@@ -43,7 +43,7 @@ import numpy as np
 from snnergy import checkpoint, train
 from snnergy.cli import main as snnergy
 from snnergy.data import avdigits
-from snnergy.deploy import deploy_model, export_model, picture, report, report_file, verify  # noqa: F401
+from snnergy.deploy import deploy_model, export_model, picture, report, report_file, report_page, verify  # noqa: F401
 from snnergy.export import nir_file
 from snnergy.files import PREFIX, write_text
 

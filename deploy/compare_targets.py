@@ -17,8 +17,8 @@ from snnergy.deploy.energy import STATEMENT
 from snnergy.deploy.estimate import ACTIVITY
 from snnergy.deploy.job import load_inputs, prepare
 from snnergy.deploy.price import price
-from snnergy.deploy.report import si, span
 from snnergy.deploy.targets import find
+from snnergy.deploy.units import si, span
 from snnergy.errors import DoesNotFit
 
 _INTERVALS = (("energy", "total_pj", "pJ"), ("dynamic", "dynamic_pj", "pJ"), ("latency", "latency_ns", "ns"))

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array, hstack
 
 from snnergy.deploy.activity import Activity, Trace
 from snnergy.deploy.activity import verify as verify_activity
-from snnergy.deploy.counts import COUNTERS, Cell, Counts, verify
+from snnergy.deploy.counts import COUNTERS, OUTPUT_BYTES, Cell, Counts, verify
 from snnergy.deploy.fanout import destinations, table
 from snnergy.deploy.mesh import ENTRY
 from snnergy.deploy.placement import Placement
@@ -179,6 +179,7 @@ class Counter:
                 by["updates_idle"][i] = self.cells[i].neurons * samples - by["updates_active"][i]
                 if not p.memoryless:
                     by["resets"][i, depth % steps :: steps] = self.cells[i].neurons * samples
+        into, out = self.traffic(spikes, samples, runs)
         links, link_names = busiest_links(np.concatenate(routes), np.concatenate(loads), self._mesh)
         counts = Counts(
             nodes=tuple(self._senders),
@@ -190,11 +191,29 @@ class Counter:
             steps=runs * steps,
             chips=self._placement.chips,
             cores=len(self._placement.cores),
-            input_bytes=sum(int(spikes[s.name].sum()) * -(-s.bits // 8) for s in self.net.sources),
+            input_bytes=int(into.sum()),
+            output_bytes=int(out.sum()),
             depth=max(self.schedule.depth[name] for name in self.net.outputs),
         )
         verify(counts)
         return counts
+
+    def traffic(self, spikes: Mapping[str, NDArray[Any]], samples: int, runs: int) -> tuple[I64, I64]:
+        """Bytes sent to the chip and read back: int64[runs] each.
+
+        spikes: of every run so many numbers, [..., n], that add up to what ``samples`` samples sent
+        """
+        into, out = np.zeros(runs, np.int64), np.zeros(runs, np.int64)
+
+        def sent(name: str) -> I64:
+            return spikes[name].reshape(runs, -1).sum(axis=1, dtype=np.int64)
+
+        for s in self.net.sources:
+            into += sent(s.name) * -(-s.bits // 8)
+        for p in self.net.populations:
+            if p.name in self.net.outputs:
+                out += OUTPUT_BYTES * (sent(p.name) if p.spiking else prod(p.shape) * samples)
+        return into, out
 
 
 def _product(x: NDArray[Any], by: csr_array) -> I64:

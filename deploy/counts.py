@@ -23,6 +23,10 @@ COUNTERS = (
 )
 
 
+OUTPUT_BYTES = 4
+"""Of a readout's membrane, once a sample, and of a spike that is read: a word (assumed)."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One population on one core; ``core`` is an index into the placement's cores.
@@ -45,7 +49,7 @@ class Counts:
     by:     counter name -> int64[cells, steps], the names of COUNTERS
     links:  int64[steps], messages over the busiest link of the mesh; link_names: which link that is, at each step
     chips, cores: of the placement, for what flows whatever the network does
-    input_bytes: values sent to the chip, whole bytes each
+    input_bytes: values sent to the chip, whole bytes each; output_bytes: what is read back, OUTPUT_BYTES a neuron
     depth:  steps from the input to the last output
     """
 
@@ -59,6 +63,7 @@ class Counts:
     chips: int
     cores: int
     input_bytes: int
+    output_bytes: int
     depth: int
 
 
@@ -83,5 +88,6 @@ def verify(counts: Counts) -> None:
     assert counts.chips > 1 or not by["interchip"].any(), "one chip sends to another"
     assert counts.links.shape == (counts.steps,) and len(counts.link_names) == counts.steps, "links"
     assert ((counts.links >= 0) & (counts.links <= by["messages"].sum(axis=0))).all(), "a link carries what none sent"
+    assert counts.input_bytes >= 0 and counts.output_bytes >= 0, "a byte is negative"
     for cell in counts.cells:
         assert 0 <= cell.core < counts.cores and cell.node in counts.nodes, f"no core {cell.core} or node {cell.node}"

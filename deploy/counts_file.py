@@ -15,8 +15,8 @@ from snnergy.deploy.counts import COUNTERS, Cell, Counts, verify
 from snnergy.errors import BadInput, first_line
 from snnergy.files import write_bytes
 
-SCHEMA = "snnergy.activity/1"
-_NUMBERS = ("samples", "steps", "chips", "cores", "input_bytes", "depth")
+SCHEMA = "snnergy.activity/2"
+_NUMBERS = ("samples", "steps", "chips", "cores", "input_bytes", "output_bytes", "depth")
 MOST_TEXT = 1 << 24
 
 

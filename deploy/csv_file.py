@@ -23,7 +23,7 @@ def text(doc: Mapping[str, Any]) -> str:
 
 def rows(doc: Mapping[str, Any]) -> Iterator[Row]:
     """Totals, then layers by operation, cores, steps, cores by step, constants; energies in pJ, times in ns."""
-    for name in ("total", "dynamic", "static", "host"):
+    for name in ("total", "dynamic", "static", "host", "io"):
         yield _interval("total", name, "energy", "pJ", doc["energy"][name])
     for name in ("latency", "step", "edp"):
         yield _interval("total", name, name, doc[name]["unit"], doc[name])

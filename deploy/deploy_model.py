@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snnergy.deploy import baselines, estimate, lava_backend, lava_compat, legality, loihi2_hardware, report, timeline
+from snnergy.deploy import (
+    baselines,
+    estimate,
+    lava_backend,
+    lava_compat,
+    legality,
+    loihi2_hardware,
+    neurobench,
+    report,
+    timeline,
+)
 from snnergy.deploy import engine as native
 from snnergy.deploy.activity import Activity
 from snnergy.deploy.count import Counter
@@ -145,6 +155,8 @@ def deploy(
         labels=inputs.label,
         raster=_raster(net, encoded, raster_sample, inputs.label),
         baselines=baselines.document(job.quant, priced.counters),
+        forms=neurobench.by_form(net, run.activity),
+        neurobench=neurobench.metrics(net, run.activity),
     )
     document = report.document(priced, facts)
     document["model"] = {"file": path.name, "dt_s": job.net.dt_s, "exporter": job.about.version}
@@ -204,7 +216,9 @@ def write(done: Deployed, output: Path | None, html: Path | None, activity: Path
     if output:
         write_text(output, json.dumps(done.document, indent=2, allow_nan=False) + "\n")
     if html:
-        write_text(html, report.html(done.document))
+        from snnergy.deploy import report_page  # which loads Bokeh
+
+        write_text(html, report_page.html(done.document))
 
 
 def _cross_check(job: Job, inputs: Inputs, engine: str, samples: int) -> tuple[str | None, bool]:

@@ -14,6 +14,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "dynamic": ("energy", "dynamic", "nominal"),
     "static": ("energy", "static", "nominal"),
     "host": ("energy", "host", "nominal"),
+    "io": ("energy", "io", "nominal"),
     "latency": ("latency", "nominal"),
     "edp": ("edp", "nominal"),
     "synops": ("counters", "synops"),
@@ -24,7 +25,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "synapses": ("network", "synapses"),
 }
 """Name -> where it stands in a report; of all of them less is better."""
-UNITS = dict.fromkeys(("energy", "dynamic", "static", "host"), "pJ") | {"latency": "ns", "edp": "J s"}
+UNITS = dict.fromkeys(("energy", "dynamic", "static", "host", "io"), "pJ") | {"latency": "ns", "edp": "J s"}
 _BUDGET = re.compile(r"(?:(?P<metric>\w+):)?\+?(?P<percent>\d+(?:\.\d+)?)\s*%")
 
 

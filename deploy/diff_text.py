@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snnergy.deploy.diff import Diff, Row
-from snnergy.deploy.report import si
+from snnergy.deploy.units import si
 
 LAYERS = 8
 """So many layers are shown, those that changed most."""

@@ -61,8 +61,19 @@ class Meter:
         dynamic, period = per_sample(total), per_sample(step_ns(loads(counts), self._profile))
         power = sum(power_mw(counts, self._profile), Interval(0.0, 0.0, 0.0))
         flowing = np.array([[power.low], [power.nominal], [power.high]]) * period
+        energy = dynamic + flowing
+        costs = self._profile.energy_pj.input_byte, self._profile.energy_pj.output_byte
+        for quantity, moved in zip(costs, self._bytes(trace) if any(costs) else ((), ()), strict=True):
+            if quantity is not None:
+                energy += np.outer((quantity.low, quantity.value, quantity.high), moved)
         latency = period * ((counts.depth + self._steps) / self._steps)
-        return Distribution((dynamic + flowing).T, dynamic.T, latency.T, part_pj.T, self._parts)
+        return Distribution(energy.T, dynamic.T, latency.T, part_pj.T, self._parts)
+
+    def _bytes(self, trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of every sample, to the chip and back."""
+        again = {name: self._steps // x.shape[1] for name, x in trace.spikes.items()}  # one step stands for all
+        sent = {name: x.sum(axis=(1, 2), dtype=np.int64) * again[name] for name, x in trace.spikes.items()}
+        return self._counter.traffic(sent, 1, len(next(iter(sent.values()))))
 
 
 def joined(chunks: Sequence[Distribution]) -> Distribution:

@@ -42,8 +42,8 @@ _WHAT = {
     "energy_pj.hop_ns": "energy of hops north and south",
     "energy_pj.reset": "energy of resets between samples",
     "energy_pj.interchip": "energy of the links between chips",
-    "energy_pj.input_byte": "energy of moving inputs and outputs over the host's interface",
-    "energy_pj.barrier": "energy of the barrier that ends a time step",
+    "energy_pj.input_byte": "energy of moving inputs to the chip",
+    "energy_pj.output_byte": "energy of reading outputs from the chip",
     "time_ns.synop": "time of synaptic operations",
     "time_ns.update_active": "time of updating active neurons",
     "time_ns.update_idle": "time of updating idle neurons",
@@ -53,6 +53,7 @@ _WHAT = {
     "power_mw.chip": "power of the idle chip",
     "power_mw.core": "power of the cores in use",
     "power_mw.host": "power of the embedded host processors",
+    "power_mw.io": "power of the interfaces to the outside",
 }
 """What a report lacks, where the profile lacks the constant."""
 _NO_ENERGY = "dynamic energy: no energy per event is published for this chip"
@@ -65,6 +66,7 @@ _HELD = {
 _NEVER_PRICED = (
     "configuration: loading weights and programs onto the chip",
     "time to move inputs and outputs between host and chip",
+    "energy of the barrier that ends a time step, but for what the power of the chip holds of it",
     "the host computer, sensors, encoding of the input, power conversion",
     "padding: unused neurons of fixed-size convolution tiles, unless mapped with --partition fixed or --tiling",
 )
@@ -119,6 +121,7 @@ class EnergyReport:
     dynamic_pj: Interval
     static_pj: Interval
     host_pj: Interval
+    io_pj: Interval
     total_pj: Interval
     step_ns: Interval
     latency_ns: Interval
@@ -161,6 +164,7 @@ def cost(
     E_dynamic = sum over cells of synops * e_synop + lists * e_list + active * e_active + idle * e_idle
                 + spikes * e_spike + messages * (e_out + e_in) + hops_ew * e_ew + hops_ns * e_ns + resets * e_reset
     E_static  = (P_chip * chips + P_core * cores) * period;  E_host = P_host * chips * period
+    E_io      = bytes in * e_input + bytes out * e_output + P_io * chips * period
     t_step    = max(synops, updates + spikes of the busiest core; busiest link; barrier)     low and nominal
               = the sum of those four maxima                                                  high
     period    = sum of t_step over the steps of a sample; latency = (depth + steps) * mean t_step
@@ -178,8 +182,10 @@ def cost(
     pace = binding(counts, load, {name: q.value for name, q in times(profile.time_ns).items()}, placement)
     period = Interval(*(float(v) for v in step.sum(axis=1)))
     mean_step = period * (1 / counts.steps)
-    static, host = (power * period for power in power_mw(counts, profile))
-    total = dynamic + static + host
+    static, host, io = (power * period for power in power_mw(counts, profile))
+    for _, quantity, moved in traffic(counts, profile):
+        io += Interval(*_ends(quantity)) * moved
+    total = dynamic + static + host + io
     latency = mean_step * float(counts.depth + counts.steps)
     report = EnergyReport(
         profile=profile,
@@ -190,6 +196,7 @@ def cost(
         dynamic_pj=dynamic,
         static_pj=static,
         host_pj=host,
+        io_pj=io,
         total_pj=total,
         step_ns=mean_step,
         latency_ns=latency,
@@ -209,19 +216,30 @@ def verify(report: EnergyReport) -> None:
     """Raise AssertionError unless the books balance.
 
     Every number is finite, not negative and inside its interval; cores, layers and operations each add up to the
-    dynamic energy, which with static and host energy is the total; each constant alone moves the total around nominal.
+    dynamic energy, which with static, host and I/O energy is the total; each constant alone moves it around nominal.
     """
     counts, energy = report.counts, report.energy_pj
     assert energy.shape == (len(counts.cells), len(OPS), 3), f"energy of {energy.shape}"
     assert np.isfinite(energy).all() and (energy >= 0).all(), "an energy is negative or not finite"
     assert (np.diff(energy, axis=2) >= 0).all(), "an energy is outside its interval"
-    for name in ("dynamic_pj", "static_pj", "host_pj", "total_pj", "step_ns", "latency_ns", "period_ns", "edp_js"):
+    for name in (
+        "dynamic_pj",
+        "static_pj",
+        "host_pj",
+        "io_pj",
+        "total_pj",
+        "step_ns",
+        "latency_ns",
+        "period_ns",
+        "edp_js",
+    ):
         value: Interval = getattr(report, name)
         assert 0 <= value.low <= value.nominal <= value.high < np.inf, f"{name} is {value}"
     dynamic = _ends(report.dynamic_pj)
     assert _same(report.per_core().sum(axis=(0, 1)), dynamic), "cores do not add up"
     assert _same(sum(report.per_layer().values(), np.zeros((len(OPS), 3))).sum(axis=0), dynamic), "layers do not add up"
-    assert report.total_pj == report.dynamic_pj + report.static_pj + report.host_pj, "the total is not the sum"
+    parts = report.dynamic_pj + report.static_pj + report.host_pj + report.io_pj
+    assert report.total_pj == parts, "the total is not the sum"
     assert _same(_ends(report.step_ns * float(counts.steps)), _ends(report.period_ns)), "steps do not fill the period"
     assert len(report.binding) == counts.steps and report.bound_by in report.binding, "no step is bound"
     nominal = report.total_pj.nominal
@@ -260,20 +278,26 @@ def step_ns(load: Loads, profile: Profile) -> F64:
     return np.stack([terms(load, low)[0].max(axis=0), terms(load, nominal)[0].max(axis=0), slow])
 
 
-def power_mw(counts: Counts, profile: Profile) -> tuple[Interval, Interval]:
-    """What flows whatever happens: chips and their powered cores; embedded host processors."""
-
-    found = {True: Interval(0.0, 0.0, 0.0), False: Interval(0.0, 0.0, 0.0)}
+def power_mw(counts: Counts, profile: Profile) -> tuple[Interval, Interval, Interval]:
+    """What flows whatever happens: chips and their powered cores; embedded host processors; interfaces."""
+    found = dict.fromkeys(("static", "host", "io"), Interval(0.0, 0.0, 0.0))
     for name, quantity, units in flows(counts, profile):
-        found[name == "host"] += Interval(*_ends(quantity)) * float(units)
-    return found[False], found[True]
+        found[name if name in found else "static"] += Interval(*_ends(quantity)) * float(units)
+    return found["static"], found["host"], found["io"]
+
+
+def traffic(counts: Counts, profile: Profile) -> list[tuple[str, Quantity, float]]:
+    """The published energies of a byte, by their names in the profile, and how many bytes an inference moves."""
+    moved = {"input_byte": counts.input_bytes, "output_byte": counts.output_bytes}
+    prices = ((name, getattr(profile.energy_pj, name), n / counts.samples) for name, n in moved.items())
+    return [(name, quantity, n) for name, quantity, n in prices if quantity is not None]
 
 
 def flows(counts: Counts, profile: Profile) -> list[tuple[str, Quantity, int]]:
     """The powers that are published, by their names in the profile, and of how many units each is drawn."""
     power = profile.power_mw
     chip = "chip_many" if counts.chips > 1 and power.chip_many else "chip"
-    units = {chip: counts.chips, "core": counts.cores, "host": counts.chips}
+    units = {chip: counts.chips, "core": counts.cores, "host": counts.chips, "io": counts.chips}
     return [(name, q, n) for name, n in units.items() if (q := getattr(power, name)) is not None]
 
 
@@ -301,8 +325,7 @@ def unpriced(profile: Profile, chips: int) -> list[str]:
 def _tornado(counts: Counts, profile: Profile, nominal: float) -> tuple[Driver, ...]:
     """Move one constant at a time over its range, the others nominal; widest first, those without effect left out."""
     load = loads(counts)
-    static, host = power_mw(counts, profile)
-    mw = static.nominal + host.nominal
+    mw = sum(power.nominal for power in power_mw(counts, profile))
     ns = {name: q.value for name, q in times(profile.time_ns).items()}
     period = float(terms(load, ns)[0].max(axis=0).sum())
     drivers: list[Driver] = []
@@ -322,6 +345,8 @@ def _tornado(counts: Counts, profile: Profile, nominal: float) -> tuple[Driver, 
             return nominal + mw * (float(terms(load, {**ns, name: value})[0].max(axis=0).sum()) - period)
 
         add(f"time_ns.{name}", getattr(profile.time_ns, name), slower)
+    for name, quantity, moved in traffic(counts, profile):
+        add(f"energy_pj.{name}", quantity, lambda v, n=moved, q=quantity: nominal + n * (v - q.value))
     for name, power, units in flows(counts, profile):
         add(f"power_mw.{name}", power, lambda v, n=units, q=power: nominal + n * (v - q.value) * period)
     return tuple(sorted(drivers, key=lambda d: d.low - d.high))

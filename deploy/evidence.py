@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from snnergy.deploy.energy import EnergyReport, flows, priced
+from snnergy.deploy.energy import EnergyReport, flows, priced, traffic
 from snnergy.deploy.latency import times
 from snnergy.hardware_profiles import Evidence, Quantity
 
@@ -37,6 +37,7 @@ def _priced(report: EnergyReport) -> list[tuple[Quantity, float]]:
     rows: list[tuple[Quantity, float]] = []
     for _, counter, quantity in priced(profile):
         rows.append((quantity, float(counts.by[counter].sum()) / counts.samples * quantity.value))
+    rows += [(quantity, moved * quantity.value) for _, quantity, moved in traffic(counts, profile)]
     known = times(profile.time_ns).values()
     if known:
         slowest = max(known, key=lambda q: ORDER.index(q.evidence))

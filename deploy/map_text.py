@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from snnergy.deploy.report import si
 from snnergy.deploy.rules import title
+from snnergy.deploy.units import si
 
 TILES = {
     "fixed": "of one size a population",

@@ -15,10 +15,10 @@ from snnergy.deploy.demand import Demand, Tile, measured
 from snnergy.deploy.fanout import destinations
 from snnergy.deploy.fit import LIMITS, layers, limit
 from snnergy.deploy.mapped import Mapped
-from snnergy.deploy.report import si
 from snnergy.deploy.rules import title
 from snnergy.deploy.split import PART
 from snnergy.deploy.tiles import Box, Sums, cut, grid
+from snnergy.deploy.units import si
 from snnergy.export.quantnet import QuantPopulation
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnergy.deploy.counts import Counts
-from snnergy.deploy.energy import flows, priced
+from snnergy.deploy.energy import flows, priced, traffic
 from snnergy.deploy.latency import loads, terms, times
 from snnergy.hardware_profiles import Profile, Quantity
 
@@ -55,5 +55,7 @@ def draw(counts: Counts, profile: Profile, draws: int = DRAWS, seed: int = 0) ->
         longest = each.max(axis=0)
         period[k] = (longest + overlap[k] * (each.sum(axis=0) - longest)).sum()
     total = dynamic + sum((of(power) * units for _, power, units in flows(counts, profile)), np.zeros(draws)) * period
+    for _, quantity, moved in traffic(counts, profile):
+        total += of(quantity) * moved
     latency = period * ((counts.depth + counts.steps) / counts.steps)
     return Draws(seed, total, dynamic, latency, total * latency * 1e-21)

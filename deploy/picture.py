@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from snnergy.deploy.report import si, span
+from snnergy.deploy.units import si, span
 from snnergy.errors import MissingPart
 
 WIDTH, MARGIN, CELL, GAP = 860, 28, 44, 4
@@ -22,7 +22,7 @@ ZOOM = 2
 WORDS = 36
 """Side of a core that has room for the last LETTERS letters of a name."""
 LETTERS = 7
-PARTS = (("dynamic", "#1f6feb"), ("static", "#8a94a3"), ("host", "#d29922"))
+PARTS = (("dynamic", "#1f6feb"), ("static", "#8a94a3"), ("host", "#d29922"), ("io", "#009e73"))
 FREE, COLD, HOT = (233, 237, 242), (255, 241, 230), (217, 72, 15)
 GREY = 'fill="#5b6878"'
 Row = Mapping[str, Any]
@@ -123,6 +123,8 @@ def _stack(energy: Mapping[str, Any]) -> str:
     total = energy["total"]["nominal"] or 1.0
     x, legend, out = float(MARGIN), float(MARGIN), ""
     for name, colour in PARTS:
+        if name == "io" and not energy[name]["high"]:
+            continue
         width = (WIDTH - 2 * MARGIN) * energy[name]["nominal"] / total
         out += f'<rect x="{x:.1f}" y="108" width="{width:.1f}" height="18" fill="{colour}"/>'
         x += width

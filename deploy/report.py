@@ -1,19 +1,13 @@
-"""The report: one document (``report.json``), and the same for a terminal and for a browser."""
+"""The report as one document, ``report.json``; ``report_text`` and ``report_page`` show it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from math import floor, log10
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from snnergy import __version__
 from snnergy.deploy import evidence, monte_carlo
@@ -25,18 +19,8 @@ from snnergy.hardware_profiles import Profile, Quantity
 if TYPE_CHECKING:
     from snnergy.deploy.distribution import Distribution
 
-OP_LABELS = {
-    "synops": "synaptic operations",
-    "updates": "neuron updates",
-    "spikes": "spike generation",
-    "messages": "messages between cores",
-    "hops": "hops on the mesh",
-    "interchip": "links between chips",
-    "resets": "resets between samples",
-}
 PERCENTILES = (0, 5, 50, 95, 100)
 COSTLIEST, BINS = 5, 24
-_PREFIXES = ("f", "p", "n", "µ", "m", "", "k", "M", "G")
 
 
 @dataclass(frozen=True)
@@ -51,6 +35,7 @@ class RunFacts:
     packages:      name -> version; seconds: stage -> wall-clock time; lossy: what quantisation changed
     distribution:  energy and time of every sample, None where the engine does not say; labels: of the samples, or None
     raster:        ``timeline.raster`` of one sample, None where none was recorded; baselines: ``baselines.document``
+    forms, neurobench: ``by_form`` and ``metrics`` of the module ``neurobench``
     """
 
     engine: str
@@ -70,6 +55,8 @@ class RunFacts:
     labels: Any = None
     raster: Mapping[str, Any] | None = None
     baselines: Mapping[str, Any] | None = None
+    forms: Mapping[str, float] | None = None
+    neurobench: Mapping[str, Any] | None = None
 
 
 def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
@@ -106,6 +93,7 @@ def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
             "dynamic": _interval(report.dynamic_pj, "pJ"),
             "static": _interval(report.static_pj, "pJ"),
             "host": _interval(report.host_pj, "pJ"),
+            "io": _interval(report.io_pj, "pJ"),
         },
         "operations_pj": {op: _three(report.energy_pj[:, k].sum(axis=0)) for k, op in enumerate(OPS)},
         "latency": {**_interval(report.latency_ns, "ns"), "bound_by": report.bound_by},
@@ -121,7 +109,14 @@ def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
         "timeline": timeline(report),
         "raster": facts.raster,
         "baselines": facts.baselines,
-        "counters": {**report.counters, "input_bytes": counts.input_bytes / counts.samples},
+        "counters": {
+            **report.counters,
+            "input_bytes": counts.input_bytes / counts.samples,
+            "output_bytes": counts.output_bytes / counts.samples,
+            "padded_slots": sum(cell.neurons for cell in counts.cells) - report.network.get("neurons", 0),
+        },
+        "synops_by_form": None if facts.forms is None else dict(facts.forms),
+        "neurobench": None if facts.neurobench is None else dict(facts.neurobench),
         "layers": [{**row, "weight_error": facts.weight_error.get(row["name"])} for row in _layers(report)],
         "cores": _cores(report),
         "tornado": [
@@ -258,125 +253,3 @@ def _constants(profile: Profile) -> list[dict[str, Any]]:
         for f in fields(getattr(profile, name))
         if isinstance(quantity := getattr(getattr(profile, name), f.name), Quantity)
     ]
-
-
-def si(value: float, unit: str) -> str:
-    """Three digits with an engineering prefix: ``si(1.826e-4, "J")`` is ``183 µJ``. pJ and ns are taken as such."""
-    scale, unit = {"pJ": (1e-12, "J"), "ns": (1e-9, "s"), "J s": (1.0, "J·s")}.get(unit, (1.0, unit))
-    value *= scale
-    if value == 0 or not np.isfinite(value):
-        return f"{value:g} {unit}".rstrip()
-    power = min(max(floor(log10(abs(float(f"{value:.3g}"))) / 3), -5), 3)
-    return f"{value / 1000**power:.3g} {_PREFIXES[power + 5]}{unit}".rstrip()
-
-
-def span(interval: Mapping[str, Any]) -> str:
-    """``183 µJ (157 µJ .. 367 µJ)``."""
-    low, nominal, high = (si(interval[end], interval["unit"]) for end in ("low", "nominal", "high"))
-    return nominal if low == high else f"{nominal} ({low} .. {high})"
-
-
-def spread(doc: Mapping[str, Any], name: str) -> str:
-    """``p5 180 µJ, p50 183 µJ, p95 190 µJ``, over the samples."""
-    found = doc["distribution"]
-    if found is None:
-        return "not measured: the native engine does"
-    return ", ".join(f"p{q} {si(found[name][f'p{q}'], found[name]['unit'])}" for q in (5, 50, 95))
-
-
-def _drawn(draws: Mapping[str, Any], name: str) -> str:
-    """``p5 180 µJ, p50 183 µJ, p95 190 µJ of 1,000 draws``"""
-    found = draws[name]
-    at = ", ".join(f"p{q} {si(found[f'p{q}'], found['unit'])}" for q in (5, 50, 95))
-    return f"{at} of {draws['draws']:,} draws"
-
-
-def _parts(doc: Mapping[str, Any]) -> dict[str, str]:
-    """Of each part of the network: its median dynamic energy over the samples."""
-    if doc["distribution"] is None or len(doc["distribution"]["parts"]) < 2:
-        return {}
-    each = (f"{part['name']} {si(part['energy']['p50'], 'pJ')}" for part in doc["distribution"]["parts"])
-    return {"  dynamic by part": ", ".join(each)}
-
-
-def accuracy_line(doc: Mapping[str, Any]) -> str:
-    """``97.10% of 2,000 samples, 97.25% before the weights had 8 bits``."""
-    if doc["accuracy"] is None:
-        return "no labels"
-    line = f"{doc['accuracy']:.2%} of {doc['samples']:,} samples"
-    before = doc["accuracy_before_quantisation"]
-    return line if before is None else f"{line}, {before:.2%} before the weights had {doc['weight_bits']} bits"
-
-
-def text(doc: Mapping[str, Any], rows: int = 12) -> RenderableType:
-    """The document for a terminal; of the cores, the ``rows`` that take most energy."""
-    head = Table.grid(padding=(0, 2))
-    energy = doc["energy"]
-    network, placement = doc["network"], doc["placement"]
-    lines = {
-        "target": f"{doc['target_title']}; in use: chips {placement['chips']}, cores {placement['cores']}",
-        "network": ", ".join(f"{name} {value:,}" for name, value in network.items()),
-        "accuracy": accuracy_line(doc),
-        **{"note" + " " * k: line for k, line in enumerate(doc["warnings"])},
-        "energy per inference": span(energy["total"]),
-        "  dynamic": span(energy["dynamic"]),
-        "  static": span(energy["static"]),
-        "  host": span(energy["host"]),
-        "  constants drawn": _drawn(doc["monte_carlo"], "total"),
-        "  evidence": doc["evidence"]["grade"],
-        "  over samples": spread(doc, "energy"),
-        **_parts(doc),
-        "latency": span(doc["latency"]),
-        "  bound by": doc["latency"]["bound_by"],
-        "throughput": f"{si(doc['inferences_per_s'], '')} inferences/s at {si(doc['power_w'], 'W')}",
-        "energy-delay product": span(doc["edp"]),
-        "cross-check": doc["cross_check"] or "not run",
-    }
-    for name, value in lines.items():
-        head.add_row(name, Text(value))
-    cores = sorted(doc["cores"], key=lambda row: -row["energy_pj"]["total"])
-    rest = len(cores) - rows
-    parts: list[RenderableType] = [
-        Text(doc["statement"], style="bold"),
-        head,
-        Text(),
-        _table("layer", doc["layers"], lambda row: row["name"]),
-        Text(),
-        _table("core", cores[:rows], lambda row: f"{row['chip']}.{row['core']} {' '.join(row['populations'])}"),
-    ]
-    if rest > 0:
-        parts.append(Text(f"... {rest:,} more"))
-    if doc["baselines"]:
-        parts += [Text(), _baselines(doc["baselines"]["rows"])]
-    parts.append(Text("\nnot exact: " + "; ".join(doc["lossy"]) if doc["lossy"] else ""))
-    parts.append(Text("\nnot priced: " + "; ".join(doc["unpriced"])))
-    return Group(*parts)
-
-
-def _baselines(rows: list[dict[str, Any]]) -> Table:
-    table = Table("counted otherwise", box=None, header_style="bold", padding=(0, 1))
-    table.add_column("energy", justify="right")
-    table.add_column("leaves out", overflow="fold")
-    for row in rows:
-        table.add_row(Text(row["name"]), si(row["energy_pj"], "pJ"), row["leaves_out"])
-    return table
-
-
-def _table(kind: str, rows: list[dict[str, Any]], name: Any) -> Table:
-    table = Table(kind, box=None, header_style="bold", padding=(0, 1))
-    for column in ("neurons", "synops", "updates", "spikes", "messages", "hops", "energy"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        counts = (si(row[c], "") for c in ("neurons", "synops", "updates", "spikes", "messages", "hops"))
-        table.add_row(Text(name(row)), *counts, si(row["energy_pj"]["total"], "pJ"))
-    return table
-
-
-def html(doc: Mapping[str, Any]) -> str:
-    """The document as one page that needs nothing else: no script, no font, no image, no network."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(si=si, span=span, spread=spread, accuracy_line=accuracy_line)
-    template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
-    return template.render(doc=doc, labels=OP_LABELS)

@@ -83,7 +83,7 @@ SHAPE: _Shape = {
         "cores": COUNT,
         **dict.fromkeys(("chips", "cores_per_chip", "mesh_width", "mesh_height", "cores_per_router"), SIDE),
     },
-    "energy": dict.fromkeys(("total", "dynamic", "static", "host"), _INTERVAL),
+    "energy": dict.fromkeys(("total", "dynamic", "static", "host", "io"), _INTERVAL),
     "operations_pj": {"synops": _ENDS, "*": _ENDS},
     "latency": {**_INTERVAL, "bound_by": TEXT},
     "step": _INTERVAL,
@@ -121,7 +121,14 @@ SHAPE: _Shape = {
     ),
     "power_w": NUMBER,
     "inferences_per_s": NUMBER,
-    "counters": {"synops": NUMBER, "spikes": NUMBER},
+    "counters": dict.fromkeys(("synops", "spikes", "input_bytes", "output_bytes", "padded_slots"), NUMBER),
+    "synops_by_form": Maybe({"*": NUMBER}),
+    "neurobench": Maybe(
+        {
+            **dict.fromkeys(("ConnectionSparsity", "ActivationSparsity"), NUMBER),
+            "SynapticOperations": dict.fromkeys(("Effective_MACs", "Effective_ACs", "Dense"), NUMBER),
+        }
+    ),
     "layers": [
         {**dict.fromkeys(("name", "kind", "part"), TEXT), "cores": COUNT, **_ROW, "operations_pj": {"*": _ENDS}}
     ],

@@ -97,7 +97,7 @@ class EnergyCosts:
     reset: Quantity | None = None
     interchip: Quantity | None = None
     input_byte: Quantity | None = None
-    barrier: Quantity | None = None
+    output_byte: Quantity | None = None
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,15 @@ class TimeCosts:
 
 @dataclass(frozen=True)
 class PowerCosts:
-    """Milliwatts that flow whatever the network does; ``chip_many`` replaces ``chip`` on boards of several chips."""
+    """Milliwatts that flow whatever the network does; ``chip_many`` replaces ``chip`` on boards of several chips.
+
+    host: the embedded processors of a chip; io: the interfaces of a chip to the outside
+    """
 
     chip: Quantity | None = None
     core: Quantity | None = None
     host: Quantity | None = None
+    io: Quantity | None = None
     chip_many: Quantity | None = None
 
 
@@ -161,7 +165,7 @@ class Profile:
 TABLES = ("chip", "core", "energy_pj", "time_ns", "power_mw")
 _KEYS = ("name", "title", *TABLES, "boards", "source", "note")
 _MAY_MISS = ("boards", "note")
-BESIDE_SYNOP = ("synop", "interchip", "input_byte")
+BESIDE_SYNOP = ("synop", "interchip", "input_byte", "output_byte")
 """The energies that a synop does not hold, whatever the scope: of what leaves the chip."""
 UNITS = {"energy_pj": "pJ", "time_ns": "ns", "power_mw": "mW"}
 """Unit of a whole table; a limit's unit is its own key, and that of a board is chips."""

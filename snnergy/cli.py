@@ -88,6 +88,13 @@ MAX_SIZE = click.option(
 )
 
 
+def page(document: dict[str, Any]) -> str:
+    """The report as a page; what draws it is loaded only now."""
+    from snnergy.deploy import report_page
+
+    return report_page.html(document)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="snnergy")
 def cli() -> None:
@@ -328,7 +335,7 @@ def deploy(
     snnergy deploy --target loihi2-sim
     snnergy deploy model.nir --engine lava --samples 8 --json -o report.json
     """
-    from snnergy.deploy import deploy_model, report
+    from snnergy.deploy import deploy_model, report_text
     from snnergy.files import check_outputs
 
     check_outputs(output, html, activity, reads=model)
@@ -338,7 +345,7 @@ def deploy(
     if as_json:
         console.print_json(done.document)
     else:
-        console.show(report.text(done.document))
+        console.show(report_text.text(done.document))
         for line in (f"wrote {path}" for path in (output, html, activity) if path):
             console.say(line)
     return 0 if done.equal else 1
@@ -386,7 +393,7 @@ def estimate(
     if (model is None) == (saved is None):
         raise click.UsageError("give a MODEL.nir or --activity, one of the two")
     from snnergy.deploy import estimate as estimates
-    from snnergy.deploy import report
+    from snnergy.deploy import report_text
     from snnergy.files import check_outputs, write_text
 
     check_outputs(output, html, activity, reads=model or saved or Path())
@@ -398,14 +405,14 @@ def estimate(
         document = done.document
         if activity:
             estimates.save(activity, done.priced, done.facts)
-    for path, content in ((output, json.dumps(document, indent=2) + "\n"), (html, html and report.html(document))):
-        if path and content:
-            write_text(path, content)
+    for path, write in ((output, lambda doc: json.dumps(doc, indent=2) + "\n"), (html, page)):
+        if path:
+            write_text(path, write(document))
             console.say(f"wrote {path}")
     if as_json:
         console.print_json(document)
     else:
-        console.show(report.text(document))
+        console.show(report_text.text(document))
 
 
 @cli.command()
@@ -552,14 +559,13 @@ def report(file: Path, html: Path | None, svg: Path | None, csv: Path | None, tr
     snnergy report report.json --html report.html --svg cores.svg
     snnergy report report.json --csv report.csv --trace trace.json
     """
-    from snnergy.deploy import csv_file, perfetto, picture, report_file
-    from snnergy.deploy import report as reports
+    from snnergy.deploy import csv_file, perfetto, picture, report_file, report_text
     from snnergy.files import check_outputs, write_text
 
     document = report_file.read(file)
     check_outputs(html, svg, csv, trace, reads=file)
     for path, write in (
-        (html, reports.html),
+        (html, page),
         (svg, picture.svg),
         (csv, csv_file.text),
         (trace, lambda doc: json.dumps(perfetto.document(doc)) + "\n"),
@@ -568,7 +574,7 @@ def report(file: Path, html: Path | None, svg: Path | None, csv: Path | None, tr
             write_text(path, write(document))
             click.echo(f"wrote {path}")
     if not (html or svg or csv or trace):
-        console.show(reports.text(document))
+        console.show(report_text.text(document))
 
 
 @cli.group(invoke_without_command=True)

@@ -11,7 +11,7 @@ import click
 
 from snnergy import console
 from snnergy.config import ModelConfig, preset
-from snnergy.deploy import deploy_model, report
+from snnergy.deploy import deploy_model, report_text
 from snnergy.deploy.export_model import export_model
 from snnergy.deploy.verify import Settings, verify_file
 from snnergy.files import make_folder
@@ -63,7 +63,7 @@ def demo(folder: Path, *, seed: int = 0, epochs: int | None = None) -> int:
     done = step("deploy", lambda: deploy_model.deploy(graph, "loihi2-sim"))
     page = folder / "report.html"
     deploy_model.write(done, folder / "report.json", page)
-    console.show(report.text(done.document))
+    console.show(report_text.text(done.document))
     click.echo("  ".join(f"{title} {s:.0f} s" for title, s in seconds.items()))
     click.echo(f"wrote {page} and, beside it, model.pt, model.nir, report.json, report-lava.json")
     return 0 if all(p.ok for p in pairs) and done.equal and lava.equal else 1

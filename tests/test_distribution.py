@@ -20,8 +20,10 @@ from snnergy.deploy.counts import COUNTERS
 from snnergy.deploy.distribution import Meter, joined
 from snnergy.deploy.place import place
 from snnergy.deploy.price import price
-from snnergy.deploy.report import RunFacts, document, html, spread
+from snnergy.deploy.report import RunFacts, document
 from snnergy.deploy.report_file import read
+from snnergy.deploy.report_page import html
+from snnergy.deploy.report_text import spread
 from snnergy.deploy.schedule import balance
 from snnergy.export.quantnet import QuantNet
 from snnergy.hardware_profiles import load

@@ -23,7 +23,7 @@ from snnergy.deploy.activity import verify as verify_activity
 from snnergy.deploy.job import Job, load_inputs, prepare
 from snnergy.deploy.map_model import SCHEMA, every_neuron_alike, map_model
 from snnergy.deploy.picture import METRICS, heat
-from snnergy.deploy.report import si
+from snnergy.deploy.units import si
 from snnergy.errors import DoesNotFit
 from snnergy.export import nir_file
 from snnergy.hardware_profiles import load

@@ -18,9 +18,12 @@ from snnergy.deploy.activity import Activity
 from snnergy.deploy.energy import STATEMENT, EnergyReport
 from snnergy.deploy.place import place
 from snnergy.deploy.price import price
-from snnergy.deploy.report import RunFacts, document, html, si, span, text
+from snnergy.deploy.report import RunFacts, document
 from snnergy.deploy.report_file import SCHEMA, read
+from snnergy.deploy.report_page import html
+from snnergy.deploy.report_text import text
 from snnergy.deploy.schedule import balance
+from snnergy.deploy.units import si, span
 from snnergy.errors import BadInput
 from snnergy.export.maps import Conv, Dense
 from snnergy.export.quantnet import QuantNet, QuantPopulation, QuantProjection, QuantSource

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from test_report import FACTS, report
 
-from snnergy.deploy import picture
+from snnergy.deploy import picture, report_page, report_text
 from snnergy.deploy import report as views
 from snnergy.deploy.report_file import read
 from snnergy.errors import BadInput
@@ -37,7 +37,7 @@ def test_every_view_can_show_what_was_read(whole: str, tmp_path: Path) -> None:
     path.write_text(whole)
     document = read(path)
     assert document == json.loads(whole)
-    assert views.html(document) and views.text(document) and picture.svg(document)
+    assert report_page.html(document) and report_text.text(document) and picture.svg(document)
 
 
 def put(*path: Any) -> Callable[[Document], None]:
@@ -115,7 +115,7 @@ def test_markup_in_a_title_is_shown_as_it_stands(whole: str, tmp_path: Path) -> 
     path.write_text(whole.replace('"cross_check": "equal"', '"cross_check": "[/red]"'))
     console = Console(width=120)
     with console.capture() as shown:
-        console.print(views.text(read(path)))
+        console.print(report_text.text(read(path)))
     assert "[/red]" in shown.get()
 
 
