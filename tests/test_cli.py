@@ -93,7 +93,7 @@ def test_deploy_writes_the_report_that_later_tools_rely_on(run, model):
     assert set(document["placement"]) >= {"chips", "cores"}
     core = {"chip", "core", "x", "y", "populations", "neurons", "synops", "updates", "spikes", "messages", "hops"}
     assert all(core <= row.keys() and "total" in row["energy_pj"] for row in document["cores"])
-    for part in ("total", "dynamic", "static", "host"):
+    for part in ("total", "dynamic", "static", "host", "io"):
         e = document["energy"][part]
         assert e["low"] <= e["nominal"] <= e["high"] and e["unit"] == "pJ"
     dynamic = document["energy"]["dynamic"]["nominal"]

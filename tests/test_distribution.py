@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from builders import random_quantnet
 from hypothesis import given
 from hypothesis import strategies as st
-from mapping import SEEDS, looped, scattered
+from mapping import SEEDS, looped, quantity, scattered
 
 from snnergy.deploy import engine
 from snnergy.deploy.activity import Activity
@@ -26,7 +27,7 @@ from snnergy.deploy.report_page import html
 from snnergy.deploy.report_text import spread
 from snnergy.deploy.schedule import balance
 from snnergy.export.quantnet import QuantNet
-from snnergy.hardware_profiles import load
+from snnergy.hardware_profiles import Profile, load
 
 LOIHI2 = load("loihi2")
 
@@ -57,18 +58,28 @@ def test_every_sample_counts_as_it_does_alone(seed: int, samples: int, streamed:
     assert sum(c.input_bytes for c in run.observed) == together.input_bytes
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_prices_of_the_samples_are_those_of_runs_alone_and_average_to_the_report(threads: int) -> None:
+BYTES = replace(
+    LOIHI2,
+    energy_pj=replace(LOIHI2.energy_pj, input_byte=quantity(10, 20, 30), output_byte=quantity(500, 700, 900)),
+    power_mw=replace(LOIHI2.power_mw, io=quantity(50, 60, 70)),
+)
+
+
+@pytest.mark.parametrize(("threads", "profile"), [(1, LOIHI2), (2, LOIHI2), (2, BYTES)], ids=["1", "2", "bytes"])
+def test_prices_of_the_samples_are_those_of_runs_alone_and_average_to_the_report(
+    threads: int, profile: Profile
+) -> None:
     net, _ = random_quantnet(4)
     rng = np.random.default_rng(4)
     x = inputs(net, rng, 5, True)
     placement, schedule = place(net, balance(net), LOIHI2), balance(net)
-    run = engine.run(net, x, observe=Meter(Counter(placement, net, schedule, LOIHI2), LOIHI2).measure, threads=threads)
+    meter = Meter(Counter(placement, net, schedule, profile), profile)
+    run = engine.run(net, x, observe=meter.measure, threads=threads)
     assert len(run.observed) == threads
     found = joined(run.observed)
 
     def report(activity: Activity) -> Any:
-        return price(activity, placement, net, schedule, LOIHI2)
+        return price(activity, placement, net, schedule, profile)
 
     for k in range(5):
         alone = report(engine.run(net, {name: values[k : k + 1] for name, values in x.items()}).activity)

@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mapping import SEEDS, activity, looped, priced, quantity, scattered, silent, skip_network
 
+from snnergy.deploy import evidence
 from snnergy.deploy.counts import COUNTERS, Cell, Counts
 from snnergy.deploy.energy import ENDS, OPS, Driver, EnergyReport, Interval, cost, verify
 from snnergy.deploy.latency import loads, terms
+from snnergy.deploy.monte_carlo import draw
 from snnergy.deploy.place import place
 from snnergy.deploy.price import price
 from snnergy.deploy.schedule import balance
@@ -85,7 +87,7 @@ def test_cores_layers_and_operations_each_add_up_to_the_total(seed: int) -> None
             for name in names
         )
         assert dynamic[k] == pytest.approx(expected, rel=1e-12)
-    total = report.dynamic_pj + report.static_pj + report.host_pj
+    total = report.dynamic_pj + report.static_pj + report.host_pj + report.io_pj
     assert report.total_pj == total
     np.testing.assert_allclose(
         ends(report.edp_js), np.multiply(ends(total), ends(report.latency_ns)) * 1e-21, rtol=1e-12
@@ -239,6 +241,42 @@ def test_several_chips_have_their_own_idle_power(chips: int, many: float | None,
     assert ends(report.host_pj) == [11.0 * chips * 200.0] * 3
 
 
+def test_input_and_output_are_priced_by_the_byte_and_by_the_power_of_the_interfaces() -> None:
+    profile = priced(
+        energy_pj__input_byte=quantity(1, 2, 3),
+        energy_pj__output_byte=quantity(10, 20, 30),
+        power_mw__io=quantity(5, 6, 7),
+        **dict.fromkeys(("power_mw__chip", "power_mw__chip_many", "power_mw__core", "power_mw__host")),
+        time_ns__barrier=quantity(100, 100, 100),
+    )
+    counts = replace(cells({"a": [{"neurons": 1}]}, steps=2, samples=4), input_bytes=40, output_bytes=8, chips=2)
+    report = cost(counts, profile)
+    assert ends(report.io_pj) == [1 * 10 + 10 * 2 + 5 * 400, 2 * 10 + 20 * 2 + 6 * 400, 3 * 10 + 30 * 2 + 7 * 400]
+    assert report.total_pj == report.io_pj and report.dynamic_pj == Interval(0, 0, 0)
+    found = {d.constant: (d.low, d.high) for d in report.tornado}
+    assert found["energy_pj.input_byte"] == (2450, 2470) and found["energy_pj.output_byte"] == (2440, 2480)
+    assert found["power_mw.io"] == (2060, 2860)
+    draws = draw(counts, profile)
+    assert (draws.total_pj > 30 + 2000).all() and (draws.total_pj < 90 + 2800).all() and draws.total_pj.std() > 0
+    shares = evidence.shares(report)
+    assert sum(shares.values()) == pytest.approx(1, rel=1e-12)
+
+
+@given(SEEDS)
+def test_bytes_go_in_by_the_value_and_come_out_by_the_word(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    net = looped(seed)
+    act = activity(net, rng, 3)
+    counts = price(act, scattered(net, rng, LOIHI2), net, balance(net), LOIHI2).counts
+    populations = {p.name: p for p in net.populations}
+    words = 0
+    for name in net.outputs:
+        p = populations[name]
+        words += int(act.spikes[name].sum()) if p.spiking else 3 * p.threshold.size
+    assert counts.output_bytes == 4 * words
+    assert counts.input_bytes == sum(int(act.spikes[s.name].sum()) * -(-s.bits // 8) for s in net.sources)
+
+
 # what moves the total
 
 
@@ -264,7 +302,7 @@ def test_a_driver_is_the_total_with_that_constant_alone_at_its_ends(seed: int) -
         driver = found.pop(key)
         np.testing.assert_allclose((driver.low, driver.high), (low, high), rtol=1e-9, err_msg=key)
         assert driver.quantity == q
-    assert not found and {"energy_pj.input_byte", "energy_pj.barrier", "power_mw.chip"} <= set(nothing)
+    assert not found and "power_mw.chip" in nothing
     spans = [d.high - d.low for d in report.tornado]
     assert spans == sorted(spans, reverse=True) and min(spans) > 0
 
@@ -285,10 +323,12 @@ def test_what_is_not_priced_is_listed() -> None:
     net = skip_network(rng)
     act = activity(net, rng)
     always = [
-        "energy of moving inputs and outputs over the host's interface: not published",
-        "energy of the barrier that ends a time step: not published",
+        "energy of moving inputs to the chip: not published",
+        "energy of reading outputs from the chip: not published",
+        "power of the interfaces to the outside: not published",
         "configuration: loading weights and programs onto the chip",
         "time to move inputs and outputs between host and chip",
+        "energy of the barrier that ends a time step, but for what the power of the chip holds of it",
         "the host computer, sensors, encoding of the input, power conversion",
         "padding: unused neurons of fixed-size convolution tiles, unless mapped with --partition fixed or --tiling",
     ]
@@ -297,7 +337,7 @@ def test_what_is_not_priced_is_listed() -> None:
     assert list(one.unpriced) == always
     assert list(two.unpriced) == ["energy of the links between chips: not published", *always]
     all_known = random_price(0)
-    assert list(all_known.unpriced) == always[2:]
+    assert list(all_known.unpriced) == always[3:]
     assert not LOIHI2.energy_pj.interchip and not two.energy_pj[:, list(OPS).index("interchip")].any()
 
 
@@ -427,7 +467,7 @@ def cells(table: dict[str, list[dict[str, float]]], steps: int = 1, samples: int
     }
     where = tuple(Cell(i, name, round(row["neurons"])) for i, (name, row) in enumerate(rows))
     links = np.zeros(steps, np.int64)
-    return Counts(tuple(table), where, by, links, ("none",) * steps, samples, steps, 1, len(rows), 0, 0)
+    return Counts(tuple(table), where, by, links, ("none",) * steps, samples, steps, 1, len(rows), 0, 0, 0)
 
 
 def pilotnet(tiles: bool) -> tuple[Counts, dict[str, float]]:

@@ -69,7 +69,7 @@ def spoilt(path: Path, to: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": "x"}, "schema is 'x', must be 'snnergy.activity/1'"),
+        ({"schema": "x"}, "schema is 'x', must be 'snnergy.activity/2'"),
         ({"cores": 3}, "is not saved activity: no core "),
         ({"seats": []}, "has 0 seats for 17 cores"),
         ({"depth": "deep"}, "is not saved activity: invalid literal"),

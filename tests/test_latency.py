@@ -25,7 +25,7 @@ def counts(cells: tuple[Cell, ...], links: tuple[int, ...] = (0, 0), samples: in
     names = tuple(f"link {t}" for t in range(steps))
     nodes = tuple(dict.fromkeys(c.node for c in cells))
     cores = max(c.core for c in cells) + 1
-    return Counts(nodes, cells, table, np.array(links, np.int64), names, samples, steps, 1, cores, 0, 0)
+    return Counts(nodes, cells, table, np.array(links, np.int64), names, samples, steps, 1, cores, 0, 0, 0)
 
 
 CELLS = (Cell(0, "a", 4), Cell(1, "a", 2), Cell(0, "b", 3), Cell(1, "x", 0))

@@ -19,7 +19,7 @@ def document(chips: int = 1) -> dict:
         where = {"chip": chip, "core": index, "x": index // 4 % 8, "y": index // 32}
         return {**where, "populations": ["a<b"], "energy_pj": {"total": energy}}
 
-    parts = {"dynamic": three(1e6, "pJ"), "static": three(2e6, "pJ"), "host": three(0, "pJ")}
+    parts = {"dynamic": three(1e6, "pJ"), "static": three(2e6, "pJ"), "host": three(0, "pJ"), "io": three(0, "pJ")}
     mesh = {"mesh_width": 8, "mesh_height": 4, "cores_per_router": 4}
     return {
         "statement": "estimate: no hardware was used",

@@ -45,7 +45,7 @@ BOARDS = {
     "ns16e": 16,
 }
 NO_TIME = "latency, static and host energy, energy-delay product: no time is published for this chip"
-NEVER = 4
+NEVER = 5
 """Lines that stand in every report, whatever the profile has."""
 
 
@@ -194,7 +194,13 @@ def test_a_total_is_the_sum_of_what_has_a_price(seed: int, gone: set[str]) -> No
         assert ends(report.static_pj)[k] == pytest.approx(mw * ends(report.period_ns)[k], rel=1e-12)
         host = getattr(power.host, end) * 2 if power.host else 0
         assert ends(report.host_pj)[k] == pytest.approx(host * ends(report.period_ns)[k], rel=1e-12)
-    assert report.total_pj == report.dynamic_pj + report.static_pj + report.host_pj
+    counts = report.counts
+    for k, end in enumerate(("low", "value", "high")):
+        io = getattr(power.io, end) * 2 * ends(report.period_ns)[k] if power.io else 0
+        for q, moved in ((energy.input_byte, counts.input_bytes), (energy.output_byte, counts.output_bytes)):
+            io += getattr(q, end) * moved / counts.samples if q else 0
+        assert ends(report.io_pj)[k] == pytest.approx(io, rel=1e-12)
+    assert report.total_pj == report.dynamic_pj + report.static_pj + report.host_pj + report.io_pj
     assert not gone & {d.constant for d in report.tornado}
 
 
@@ -219,7 +225,7 @@ def test_without_any_time_energy_is_dynamic_and_the_rest_is_said_not_to_be_known
     report = random_report(seed, gone | set(TIMES))
     for name in ("step_ns", "period_ns", "latency_ns", "static_pj", "host_pj", "edp_js"):
         assert getattr(report, name) == Interval(0, 0, 0), name
-    assert report.total_pj == report.dynamic_pj
+    assert report.total_pj == report.dynamic_pj + report.io_pj
     assert NO_TIME in report.unpriced
     assert report.bound_by == UNKNOWN == "not known: no time of this chip is published"
     assert set(report.binding) == {UNKNOWN}
@@ -232,13 +238,16 @@ def test_the_sentences_of_the_chips_that_ship() -> None:
     truenorth = unpriced(load("truenorth"), 1)
     assert truenorth[:2] == [
         held,
-        "energy of moving inputs and outputs over the host's interface: not published",
+        "energy of moving inputs to the chip: not published",
     ]
     assert "time of synaptic operations: not published" in truenorth and "hops east" not in " ".join(truenorth)
     assert truenorth[-1] == load("truenorth").note
     speck = unpriced(load("speck"), 1)
     assert speck[0] == "dynamic energy: no energy per event is published for this chip"
-    assert speck[-2] == "power of the cores in use: not published"
+    assert speck[-3:-1] == [
+        "power of the cores in use: not published",
+        "power of the interfaces to the outside: not published",
+    ]
     spinnaker2 = unpriced(load("spinnaker2"), 2)
     assert NO_TIME in spinnaker2 and "energy of the links between chips: not published" in spinnaker2
     assert not [line for line in spinnaker2 if line.startswith("power")]
@@ -283,7 +292,7 @@ def ticks(profile: Profile, synops: float, steps: int = 4) -> Counts:
     by["updates_idle"][:] = neurons
     links = np.zeros(steps, np.int64)
     cells = (Cell(0, "a", neurons),)
-    return Counts(("a",), cells, by, links, ("none",) * steps, 1, steps, 1, 1, 0, 0)
+    return Counts(("a",), cells, by, links, ("none",) * steps, 1, steps, 1, 1, 0, 0, 0)
 
 
 def truenorth_mw(rate_hz: float) -> float:

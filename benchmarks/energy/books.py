@@ -23,7 +23,7 @@ def counts(totals: Mapping[str, float], *, neurons: int, steps: int = 1, chips: 
     }
     cells = tuple(Cell(core, "all", -(-neurons // cores)) for core in range(cores))
     links = np.zeros(steps, np.int64)
-    return Counts(("all",), cells, by, links, ("none",) * steps, samples, steps, chips, cores, 0, 0)
+    return Counts(("all",), cells, by, links, ("none",) * steps, samples, steps, chips, cores, 0, 0, 0)
 
 
 def ends(interval: Interval, by: float = 1.0) -> dict[str, float]:
