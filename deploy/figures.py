@@ -165,21 +165,16 @@ def _layers(doc: Doc) -> Any:
     _whiskers(found, names, ends["low"], ends["high"], "width")
     if found.legend:
         _legend(found)
-    found.x_range = Range1d(0, 1.04 * max([*ends["high"], 1e-12]))
+    found.x_range = Range1d(start=0, end=1.04 * max([*ends["high"], 1e-12]))
     found.ygrid.grid_line_color = None
     return found
 
 
-def _whiskers(found: Any, base: Sequence[Any], low: Sequence[float], high: Sequence[float], dimension: str) -> None:
-    bars = Whisker(
-        base="base",
-        lower="low",
-        upper="high",
-        dimension=dimension,
-        line_color=INK,
-        source=ColumnDataSource({"base": base, "low": low, "high": high}),
-    )
-    for head in (bars.upper_head, bars.lower_head):
+def _whiskers(found: Any, base: Sequence[Any], low: Sequence[float], high: Sequence[float], dimension: Any) -> None:
+    source = ColumnDataSource({"base": base, "low": low, "high": high})
+    bars = Whisker(base="base", lower="low", upper="high", dimension=dimension, line_color=INK, source=source)
+    heads: Any = (bars.upper_head, bars.lower_head)
+    for head in heads:
         head.size, head.line_color = 6, INK
     found.add_layout(bars)
 
@@ -302,7 +297,7 @@ def _steps(doc: Doc) -> Any:
     _whiskers(found, list(range(len(nominal))), ends["low"], ends["high"], "height")
     _legend(found)
     found.xaxis.ticker = SingleIntervalTicker(interval=max(1, len(nominal) // 20), num_minor_ticks=0)
-    found.y_range = Range1d(0, 1.04 * max([*ends["high"], 1e-12]))
+    found.y_range = Range1d(start=0, end=1.04 * max([*ends["high"], 1e-12]))
     found.xgrid.grid_line_color = None
     return found
 
@@ -316,8 +311,8 @@ def _raster(of: Doc) -> Any:
         max(180, BAND * len(rows) + 90),
         tools="xwheel_zoom,ywheel_zoom,box_zoom,reset,save",
         x_axis_label="step of the sample",
-        x_range=Range1d(-0.5, of["steps"] - 0.5),
-        y_range=Range1d(len(rows), 0),
+        x_range=Range1d(start=-0.5, end=of["steps"] - 0.5),
+        y_range=Range1d(start=len(rows), end=0),
     )
     kinds = list(dict.fromkeys(row["part"] for row in rows))
     for kind, colour in zip(kinds, COLOURS * len(kinds), strict=False):

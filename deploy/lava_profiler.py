@@ -1,22 +1,21 @@
 """Lava's profilers on Lava's simulator: what Intel's tools measure on a board, here counted and estimated.
 
-``activate()`` gives ``lava.utils.profiler.Profiler.init`` an answer for ``Loihi2SimCfg``, and code that imports
-``Loihi2Power`` and its kin from ``lava.utils.loihi2_profiler`` finds these. A model of every process that sends
-spikes is watched while Lava runs it; afterwards the processes are placed on a chip, counted and priced as any network
-of this package. Intel's modules are not public: the names follow code that uses them, where a name is not modelled it
-says so. Every energy and time is an estimate, of the profile that ``activate`` was told.
+``activate()`` gives ``lava.utils.profiler.Profiler.init`` an answer for ``Loihi2SimCfg``; ``Loihi2Power`` and its kin
+stand here, for their imports from Intel's ``lava.utils.loihi2_profiler``, which cannot be given their place: Lava takes
+that module for the sign of a board. A model of every process that sends spikes is watched while Lava runs it;
+afterwards the processes are placed on a chip, counted and priced as any network of this package. Intel's modules are
+not public: the names follow code that uses them, and where a name is not modelled it says so. Every energy and time is
+an estimate, of the profile that ``activate`` was told.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from functools import cached_property
 from math import prod
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from types import ModuleType
 from typing import Any
 from weakref import finalize
 
@@ -38,13 +37,15 @@ from snnergy.export.maps import Conv, Dense, Map, Sparse
 from snnergy.export.quantnet import DECAY_ONE, QuantNet, QuantPopulation, QuantProjection, QuantSource
 from snnergy.hardware_profiles import Profile
 
-MODULE = "lava.utils.loihi2_profiler"
 WORD = np.dtype(np.int32)
 F64 = NDArray[np.float64]
 
 
-def activate(target: str = "loihi2-sim") -> None:
-    """Register the profilers with Lava. Raises MissingPart without Lava, BadInput for an unknown target."""
+def activate(target: str = "loihi2-sim") -> type:
+    """Register the profiler with Lava; returned is a ``Loihi2SimCfg`` that takes ``callback_fxs``, as that of boards.
+
+    Raises MissingPart without Lava, BadInput for an unknown target.
+    """
     lava_compat.activate()
     profile = find(target).load()
     import warnings
@@ -55,7 +56,7 @@ def activate(target: str = "loihi2-sim") -> None:
     from lava.magma.core.run_configs import Loihi2SimCfg as Stock
 
     class Loihi2SimCfg(Stock):
-        """Lava's, which also takes ``callback_fxs`` as ``Loihi2HwCfg`` does."""
+        """Lava's, which also takes ``callback_fxs``, as ``Loihi2HwCfg`` does: probes of this module."""
 
         def __init__(self, *args: Any, callback_fxs: list[Any] | None = None, **settings: Any) -> None:
             super().__init__(*args, **settings)
@@ -69,10 +70,7 @@ def activate(target: str = "loihi2-sim") -> None:
 
     for kind in (Stock, Loihi2SimCfg):
         profiler.run_cfg_dict[kind] = init  # pyright: ignore[reportArgumentType]
-    module = ModuleType(MODULE, __doc__)
-    for kind in (Loihi2Power, Loihi2ExecutionTime, Loihi2Activity, Loihi2Memory, Loihi2SimCfg):
-        setattr(module, kind.__name__, kind)
-    sys.modules[MODULE] = module
+    return Loihi2SimCfg
 
 
 def watch(run_cfg: Any, profile: Profile) -> Watch:
@@ -219,7 +217,7 @@ def _map(link: Any, weights: Any, source: Any, target: Any) -> Map:
     rows, columns = _order(target.s_out.shape), _order(source.s_out.shape)
     shapes = _shape(source), _shape(target)
     if hasattr(weights, "tocsr"):
-        ones = csr_array(weights).astype(bool).astype(np.int8)
+        ones: Any = csr_array(weights).astype(bool).astype(np.int8)
         return Sparse(csr_array(ones[rows][:, columns]), *shapes)
     return Dense((np.asarray(weights) != 0).astype(np.int8)[np.ix_(rows, columns)], *shapes)
 

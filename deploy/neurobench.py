@@ -51,7 +51,7 @@ def metrics(net: QuantNet, activity: Activity) -> dict[str, Any]:
 
 def by_form(net: QuantNet, activity: Activity) -> dict[str, float]:
     """FORMS -> synops of an inference; together they are the report's."""
-    found = dict.fromkeys(FORMS, 0.0)
+    found: dict[str, float] = dict.fromkeys(FORMS, 0.0)
     for e in net.projections:
         kind = "dense" if isinstance(e.map, Dense) else "convolution" if isinstance(e.map, Conv) else "sparse"
         found[kind] += _synops(e.map, activity.spikes[e.source]) / activity.samples

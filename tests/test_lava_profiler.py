@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnergy.deploy import lava_compat, lava_profiler
+from snnergy.deploy import lava_compat, lava_profiler, loihi2_hardware
 from snnergy.deploy.energy import EnergyReport
 from snnergy.errors import BadInput, ProfileError, UnsupportedLayer
 
@@ -109,12 +109,12 @@ def test_the_profiler_of_a_board_counts_what_lava_sent() -> None:
 
 
 def test_callbacks_of_a_board_work_with_convolutions() -> None:
-    from lava.utils import loihi2_profiler
-    from lava.utils.loihi2_profiler import Loihi2Activity, Loihi2ExecutionTime, Loihi2Power
+    from snnergy.deploy.lava_profiler import Loihi2Activity, Loihi2ExecutionTime, Loihi2Power
 
+    config = lava_profiler.activate()
     probes = Loihi2Power(num_steps=STEPS), Loihi2ExecutionTime(), Loihi2Activity()
     net = Net(conv=True)
-    hidden, head = net.run(loihi2_profiler.Loihi2SimCfg(select_tag="fixed_pt", callback_fxs=list(probes)))
+    hidden, head = net.run(config(select_tag="fixed_pt", callback_fxs=list(probes)))
     power, time, activity = probes
     spikes = net.data.reshape(4, 4, STEPS)
     wanted = sum(
@@ -148,4 +148,9 @@ def test_what_cannot_be_counted_is_said_in_one_line() -> None:
     sent = {p: np.zeros((STEPS, int(np.prod(p.s_out.shape))), np.int32) for p in (net.source, net.hidden, net.head)}
     with pytest.raises(UnsupportedLayer, match="goes through TransposePort"):
         lava_profiler.network(sent)
-    assert lava_profiler.MODULE in sys.modules
+
+
+def test_no_board_appears_where_there_is_none() -> None:
+    from lava.utils import loihi
+
+    assert not loihi.is_installed() and loihi2_hardware.EXTENSION not in sys.modules

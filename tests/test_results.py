@@ -19,7 +19,7 @@ def test_every_row_of_the_results_stands_in_the_readme(name):
     assert [row for row in rows if row not in readme] == []
 
 
-@pytest.mark.parametrize("command", ["reliability.py", "engine/run.py", "mapping/run.py"])
-def test_the_tables_of_the_readme_are_what_the_results_say(command):
+@pytest.mark.parametrize("command", ["reliability.py", "engine/run.py", "mapping/run.py", "energy/run.py"])
+def test_the_tables_of_the_pages_are_what_the_results_say(command):
     done = subprocess.run([sys.executable, ROOT / "benchmarks" / command, "--check"], check=False)
     assert done.returncode == 0, f"run: python benchmarks/{command}"
