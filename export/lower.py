@@ -23,12 +23,13 @@ from scipy.sparse import csr_array, eye_array
 
 from snnergy.errors import BadInput, UnsupportedLayer
 from snnergy.export import passes
+from snnergy.export.flatten import flat
 from snnergy.export.maps import Conv, Dense, Map, Shape, Sparse, weights
 from snnergy.export.net import F64, Net, Population, Projection, Source, order, verify
 
 NEURONS = (nir.LIF, nir.IF, nir.CubaLIF, nir.LI, nir.I, nir.CubaLI, nir.Threshold)
 READOUTS = (nir.LI, nir.I, nir.CubaLI)
-LINEAR = (nir.Affine, nir.Linear, nir.Conv2d, nir.Scale, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)
+LINEAR = (nir.Affine, nir.Linear, nir.Conv1d, nir.Conv2d, nir.Scale, nir.SumPool2d, nir.AvgPool2d, nir.Flatten)
 MAX_VALUES = 1 << 24
 """Most values that one node may put out: a shape in a file costs nothing to write."""
 MAX_DELAY = 1 << 16
@@ -70,6 +71,7 @@ class _Flow:
 
 def from_nir(graph: nir.NIRGraph, dt_s: float) -> Net:
     """The graph as a Net, without any rewriting."""
+    graph = flat(graph)
     feeds = _edges(graph)
     late = _late(graph, dt_s)
     outputs = {name for name, node in graph.nodes.items() if isinstance(node, nir.Output)}
@@ -272,6 +274,8 @@ def _through(name: str, node: nir.NIRNode, flow: _Flow) -> _Flow:
         return _Flow(shape, moved, flow.constant.reshape(shape))
     linear = _map(name, node, flow.shape)
     shape = linear.output_shape
+    if isinstance(node, nir.Conv1d):  # computed as one of height 1
+        shape = (shape[0], shape[2])
     constant = (linear.matrix() @ flow.constant.ravel()).reshape(shape) if flow.constant.any() else np.zeros(shape)
     bias = getattr(node, "bias", None)
     if bias is not None:
@@ -324,6 +328,10 @@ def _map(name: str, node: nir.NIRNode, shape: Shape) -> Map:
         if scale.shape != shape:
             raise BadInput(f"node '{name}' scales shape {list(scale.shape)}, its input has shape {list(shape)}")
         return _diagonal(scale, shape)
+    if isinstance(node, nir.Conv1d):
+        if len(shape) != 2:
+            raise BadInput(f"node '{name}' works on [channels, x], its input has shape {list(shape)}")
+        return _conv(name, _flat_2d(name, node), (shape[0], 1, shape[1]))
     if len(shape) != 3:
         raise BadInput(f"node '{name}' works on [channels, y, x], its input has shape {list(shape)}")
     if isinstance(node, nir.Conv2d):
@@ -373,6 +381,17 @@ def _conv(name: str, node: nir.Conv2d, shape: Shape) -> Conv:
     conv = Conv(weight, shape, stride, padding, dilation, groups)
     _possible(name, conv.output_shape)
     return conv
+
+
+def _flat_2d(name: str, node: nir.Conv1d) -> nir.Conv2d:
+    """The same convolution over images of height 1."""
+    weight = np.asarray(node.weight)
+    if weight.ndim != 3:
+        raise BadInput(f"node '{name}' has weights {list(weight.shape)}; [out, in, x] is needed")
+    side = None if node.input_shape is None else (1, int(np.ravel(node.input_shape)[0]))
+    padding = node.padding if isinstance(node.padding, str) else (0, int(np.ravel(node.padding)[0]))
+    stride, dilation = ((1, int(np.ravel(value)[0])) for value in (node.stride, node.dilation))
+    return nir.Conv2d(side, weight[:, :, None], stride, padding, dilation, node.groups, node.bias)
 
 
 def _pair(value: object) -> tuple[int, int]:

@@ -18,6 +18,7 @@ import nir
 from snnergy import limits
 from snnergy.errors import BadInput, first_line
 from snnergy.export import nir_values, nir_walk
+from snnergy.export.flatten import flat
 from snnergy.files import write_bytes
 
 DT_S = 1e-4
@@ -94,7 +95,7 @@ def read(path: Path | str) -> nir.NIRGraph:
     with limits.memory(path, contents):
         graph = _graph(path)
         nir_values.check(path, graph)
-    return graph
+        return flat(graph)
 
 
 def _graph(path: Path) -> nir.NIRGraph:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnergy.errors import BadInput, UnsupportedLayer
+from snnergy.export.flatten import flat
 
 F64 = NDArray[np.float64]
 
@@ -33,6 +34,7 @@ def run(graph: nir.NIRGraph, inputs: dict[str, F64], steps: int, dt_s: float) ->
     edge that is depends on the file's order alone (``closing``). Before the first step neurons are silent and inputs
     0; linear nodes then put out what their biases make of that.
     """
+    graph = flat(graph)
     reading = _Reading(graph, inputs, dt_s)
     neurons = [n for n, node in graph.nodes.items() if type(node) not in LINEAR and not isinstance(node, OTHERS)]
     trace: dict[str, list[F64]] = {name: [] for name in neurons}
@@ -223,6 +225,26 @@ def _conv2d(node: nir.Conv2d, x: F64) -> F64:
     return np.moveaxis(np.concatenate(out, axis=-1) + node.bias, -1, 1)
 
 
+def _conv1d(node: nir.Conv1d, x: F64) -> F64:
+    """x: float64[samples, channels, length]; every output is the sum of a window by the kernel."""
+    (stride,), (dilation,) = np.atleast_1d(node.stride).tolist(), np.atleast_1d(node.dilation).tolist()
+    taps, reach = node.weight.shape[2], dilation * (node.weight.shape[2] - 1)
+    if isinstance(node.padding, str):
+        padding = reach // 2 if node.padding == "same" else 0
+    else:
+        (padding,) = np.atleast_1d(node.padding).tolist()
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding)))
+    starts = range(0, padded.shape[2] - reach, stride)
+    out_per, in_per = node.weight.shape[0] // node.groups, x.shape[1] // node.groups
+    out = np.zeros((len(x), node.weight.shape[0], len(starts)))
+    for o in range(node.weight.shape[0]):
+        first = o // out_per * in_per
+        for k, start in enumerate(starts):
+            window = padded[:, first : first + in_per, start : start + reach + 1 : dilation]
+            out[:, o, k] = (window * node.weight[o].reshape(1, in_per, taps)).sum((1, 2)) + node.bias[o]
+    return out
+
+
 def _flatten(node: nir.Flatten, x: F64) -> F64:
     axes = x.ndim - 1
     start, end = node.start_dim % axes, node.end_dim % axes
@@ -233,6 +255,7 @@ LINEAR: dict[type, Callable[..., F64]] = {
     nir.Affine: lambda node, x: x @ np.asarray(node.weight, np.float64).T + node.bias,
     nir.Linear: lambda node, x: x @ np.asarray(node.weight, np.float64).T,
     nir.Scale: lambda node, x: x * node.scale,
+    nir.Conv1d: _conv1d,
     nir.Conv2d: _conv2d,
     nir.SumPool2d: lambda node, x: _windows(x, _pair(node.kernel_size), node.stride, node.padding).sum((4, 5)),
     nir.AvgPool2d: lambda node, x: _windows(x, _pair(node.kernel_size), node.stride, node.padding).mean((4, 5)),

@@ -82,6 +82,14 @@ def graph(nodes: Mapping[str, nir.NIRNode], *edges: tuple[str, str]) -> nir.NIRG
     return nir.NIRGraph(dict(nodes), list(edges), metadata={}, type_check=False)
 
 
+class Odd(nir.NIRNode):
+    """A node that no release of NIR has."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.input_type, self.output_type = {"input": np.array(shape)}, {"output": np.array(shape)}
+        self.metadata: dict[str, Any] = {}
+
+
 def chain(shape: tuple[int, ...], *nodes: nir.NIRNode) -> nir.NIRGraph:
     """in -> n0 -> n1 -> ... -> out"""
     named = {"in": nir.Input({"input": np.array(shape)}), **{f"n{k}": n for k, n in enumerate(nodes)}}

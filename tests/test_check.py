@@ -274,9 +274,9 @@ def test_sarif_does_not_overwrite_the_network(run: Run) -> None:
 
 
 def strange() -> nir.NIRGraph:
-    """in -> a -> (sum over time, of no Net) -> b, and a -> c that resets to 0.25, and a -> d."""
+    """in -> a -> (a step and a half later) -> b, and a -> c that resets to 0.25, and a -> d."""
     ones = nir.Linear(np.ones((2, 2)))
-    odd = nir.Conv1d(2, np.ones((2, 2, 1)), 1, 0, 1, 1, np.zeros(2))
+    odd = nir.Delay(np.full(2, 1.5e-4))
     return graph(
         {
             "in": nir.Input({"input": np.array([2])}), "wa": ones, "a": lif((2,)), "odd": odd, "b": lif((2,)),

@@ -7,7 +7,7 @@ import nir
 import numpy as np
 import pytest
 import torch
-from builders import DT_S, chain, graph, lif, nir_graphs, threshold
+from builders import DT_S, Odd, chain, graph, lif, nir_graphs, threshold
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -285,7 +285,6 @@ def test_the_fused_gate_is_key_and_any_query(d: int) -> None:
 
 # what is refused
 
-CONV1D = nir.Conv1d(4, np.ones((1, 2, 3)), 1, 0, 1, 1, np.zeros(1))
 RECURRENT = {"a": lif((1,)), "b": lif((1,)), "c": lif((1,))}
 
 
@@ -397,10 +396,14 @@ WINDOW = "node 'n0': a window {} with stride {}, padding {} and dilation [1, 1] 
          "node 'n0' has tau 5e-05 s, shorter than the time step 0.0001 s"),
         (chain((1,), lif((1,), r=1e-320)), BadInput,
          "node 'n0' has r 9.99989e-321; v_threshold / r and v_leak / r must be finite"),
-        (chain((2, 4), CONV1D, lif((1, 2))), UnsupportedLayer,
-         "node 'n0' is a Conv1d, which this version does not lower"),
-        (chain((2,), chain((2,), lif((2,))), lif((2,))), UnsupportedLayer,
-         "node 'n0' is a NIRGraph, which this version does not lower"),
+        (chain((2,), Odd((2,)), lif((2,))), UnsupportedLayer,
+         "node 'n0' is a Odd, which this version does not lower"),
+        (chain((2,), nir.Conv1d(2, np.ones((1, 2, 1)), 1, 0, 1, 1, np.zeros(1)), lif((2,))), BadInput,
+         "node 'n0' works on [channels, x], its input has shape [2]"),
+        (chain((2, 4), nir.Conv1d(5, np.ones((1, 2, 1)), 1, 0, 1, 1, np.zeros(1)), lif((1, 4))), BadInput,
+         "node 'n0' expects [1, 5] pixels, its input has [1, 4]"),
+        (chain((2, 4), nir.Conv1d(4, np.ones((1, 2, 5)), 1, 0, 1, 1, np.zeros(1)), lif((1, 4))), BadInput,
+         "node 'n0': a window [1, 5] with stride [1, 1], padding [0, 0] and dilation [1, 1] has no output on [1, 4]"),
         (chain((2,), lif((3,))), BadInput, "node 'n0' has shape [3], its input has [2]"),
         (chain((2,), nir.Linear(np.ones((2, 3))), lif((2,))), BadInput,
          "node 'n0' has weights [2, 3], its input has shape [2]"),
@@ -458,8 +461,8 @@ def test_what_no_net_can_say_is_one_line(nir_graph: nir.NIRGraph, kind: type[Snn
 
 def test_an_unknown_node_lists_what_is_lowered() -> None:
     with pytest.raises(UnsupportedLayer) as error:
-        lower(chain((2, 4), CONV1D, lif((1, 2))), DT_S)
-    linear = "Affine, AvgPool2d, Conv2d, CubaLI, CubaLIF, Delay, Flatten, I, IF, LI, LIF, Linear"
+        lower(chain((2,), Odd((2,)), lif((2,))), DT_S)
+    linear = "Affine, AvgPool2d, Conv1d, Conv2d, CubaLI, CubaLIF, Delay, Flatten, I, IF, LI, LIF, Linear"
     assert error.value.help == f"it lowers {linear}, Scale, SumPool2d, Threshold"
 
 

@@ -30,7 +30,8 @@ LIMIT_BYTES = 256 << 20
 """Most bytes that the arrays of one file may unpack to."""
 INTEGER = (QuantNet, QuantSource, QuantPopulation, QuantProjection, Dense, Conv, Sparse)
 NODES = (
-    *(nir.Input, nir.Output, nir.Affine, nir.Linear, nir.Conv2d, nir.Scale, nir.SumPool2d, nir.AvgPool2d, nir.Flatten),
+    *(nir.Input, nir.Output, nir.Affine, nir.Linear, nir.Conv1d, nir.Conv2d),
+    *(nir.Scale, nir.SumPool2d, nir.AvgPool2d, nir.Flatten),
     *(nir.LIF, nir.IF, nir.CubaLIF, nir.LI, nir.I, nir.CubaLI, nir.Threshold, nir.Delay),
 )
 TYPES: dict[str, type] = {kind.__name__: kind for kind in (*INTEGER, *NODES)}

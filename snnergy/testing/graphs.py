@@ -68,6 +68,8 @@ class _Builder:
     def shape(self) -> Shape:
         if often(self.draw, 50):
             return (self.draw.integer(1, 3), self.draw.integer(1, 6), self.draw.integer(1, 6))
+        if often(self.draw, 30):
+            return (self.draw.integer(1, 3), self.draw.integer(1, 8))
         return (self.draw.choice((1, 2, 3, 6)),)
 
     def numbers(self, shape: Shape, low: int, high: int) -> F64:
@@ -87,7 +89,11 @@ class _Builder:
         shape = self.shapes[first]
         feeds = [first, *subset(draw, [n for n, s in self.shapes.items() if s == shape and n != first], 2)]
         kinds = [*NEURONS, "Scale", "Delay"]
-        kinds += ["Conv2d", "SumPool2d", "AvgPool2d", "Flatten"] if len(shape) == 3 else ["Affine", "Linear", "Affine"]
+        kinds += {
+            1: ["Affine", "Linear", "Affine"],
+            2: ["Conv1d", "Conv1d", "Flatten"],
+            3: ["Conv2d", "SumPool2d", "AvgPool2d", "Flatten"],
+        }[len(shape)]
         if max(self.chain[f] for f in feeds) >= LONGEST_CHAIN:
             kinds = list(NEURONS)
         kind = draw.choice(kinds)
@@ -125,8 +131,8 @@ class _Builder:
 
     def window(self, kind: str, shape: Shape) -> tuple[nir.NIRNode, Shape]:
         draw, (channels, *sides) = self.draw, shape
-        conv = kind == "Conv2d"
-        kernel, stride, padding, dilation = [1, 1], [1, 1], [0, 0], [1, 1]
+        conv = kind in ("Conv1d", "Conv2d")
+        kernel, stride, padding, dilation = ([value for _ in sides] for value in (1, 1, 0, 1))
         for axis, side in enumerate(sides):
             padding[axis] = draw.choice((0, 1))
             kernel[axis] = min(draw.choice((1, 2) if kind == "AvgPool2d" else (1, 2, 3)), side)
@@ -138,14 +144,18 @@ class _Builder:
             groups = draw.choice([g for g in range(1, channels + 1) if channels % g == 0])
             out = groups * draw.integer(1, 2)
             weight, bias = self.numbers((out, channels // groups, *kernel), -2, 2), self.numbers((out,), -1, 1)
-            pads: Any = (padding[0], padding[1])
+            pads: Any = tuple(padding)
             spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-            if stride == [1, 1] and not any(s % 2 for s in spans) and often(draw, 30):
+            if set(stride) == {1} and not any(s % 2 for s in spans) and often(draw, 30):
                 pads, padding = "same", [s // 2 for s in spans]
-            elif padding == [0, 0] and often(draw, 30):
+            elif not any(padding) and often(draw, 30):
                 pads = "valid"
-            steps, gaps = (stride[0], stride[1]), (dilation[0], dilation[1])
-            node: nir.NIRNode = nir.Conv2d((sides[0], sides[1]), weight, steps, pads, gaps, groups, bias)
+            if kind == "Conv1d":
+                pads = pads if isinstance(pads, str) else pads[0]
+                node: nir.NIRNode = nir.Conv1d(sides[0], weight, stride[0], pads, dilation[0], groups, bias)
+            else:
+                steps, gaps = (stride[0], stride[1]), (dilation[0], dilation[1])
+                node = nir.Conv2d((sides[0], sides[1]), weight, steps, pads, gaps, groups, bias)
         else:
             pool = nir.SumPool2d if kind == "SumPool2d" else nir.AvgPool2d
             node = pool(np.array(kernel), np.array(stride), np.array(padding))
