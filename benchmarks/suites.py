@@ -20,7 +20,7 @@ from snnergy.deploy import engine, lava_backend, schedule, synapses
 from snnergy.deploy.activity import Run
 from snnergy.deploy.simulator import Simulator
 from snnergy.errors import BadInput, Overflow
-from snnergy.export import net_sim, nir_sim
+from snnergy.export import convention, net_sim, nir_sim
 from snnergy.export.lower import lower
 from snnergy.export.quantize import quantize
 from snnergy.export.quantnet import QuantNet
@@ -331,7 +331,7 @@ def with_identities(graph: nir.NIRGraph, draw: Seeded) -> nir.NIRGraph:
             continue
         nodes[f"same{k}"] = nir.Scale(np.ones(np.atleast_1d(_output_shape(graph, source))))
         edges += [(source, f"same{k}"), (f"same{k}", target)]
-    return nir.NIRGraph(nodes, edges, metadata={}, type_check=False)
+    return nir.NIRGraph(nodes, edges, metadata=convention.kept(graph), type_check=False)
 
 
 def _output_shape(graph: nir.NIRGraph, name: str) -> Any:
@@ -347,7 +347,7 @@ def _output_shape(graph: nir.NIRGraph, name: str) -> Any:
 def in_another_order(graph: nir.NIRGraph, draw: Seeded) -> nir.NIRGraph:
     """The same nodes and edges listed in another order, which means the same where no edge closes a loop."""
     nodes = {name: graph.nodes[name] for name in shuffled(draw, list(graph.nodes))}
-    return nir.NIRGraph(nodes, shuffled(draw, list(graph.edges)), metadata={}, type_check=False)
+    return nir.NIRGraph(nodes, shuffled(draw, list(graph.edges)), metadata=convention.kept(graph), type_check=False)
 
 
 SUITES: dict[str, Suite] = {

@@ -17,7 +17,7 @@ from snnergy.deploy.place import place
 from snnergy.deploy.rules import NETWORK, Case, Finding, Trouble, examine, title
 from snnergy.deploy.schedule import Schedule, balance
 from snnergy.errors import BadInput, DoesNotFit, Overflow, UnsupportedLayer
-from snnergy.export import nir_file
+from snnergy.export import convention, nir_file
 from snnergy.export.lower import LINEAR, NEURONS, lower
 from snnergy.export.net import Net, count_synapses
 from snnergy.export.net import neurons as count_neurons
@@ -210,7 +210,12 @@ def _alone(graph: nir.NIRGraph, names: Sequence[str], dt_s: float) -> list[Troub
             before, after = f"{name}.in", f"{name}.out"
             ends = {before: nir.Input(node.input_type), name: node, after: nir.Output({"output": np.array([1])})}
             try:
-                lower(nir.NIRGraph(ends, [(before, name), (name, after)], metadata={}, type_check=False), dt_s)
+                lower(
+                    nir.NIRGraph(
+                        ends, [(before, name), (name, after)], metadata=convention.kept(graph), type_check=False
+                    ),
+                    dt_s,
+                )
             except UnsupportedLayer as no:
                 found.append(Trouble(name, str(no), no.help))
             except BadInput:  # which is said when it is reached
@@ -241,7 +246,7 @@ def _without(graph: nir.NIRGraph, bad: dict[str, Trouble]) -> nir.NIRGraph:
                 end += "_"
             nodes[end] = nir.Output({"output": np.array([1])})
             edges.append((name, end))
-    return nir.NIRGraph(nodes, edges, metadata={}, type_check=False)
+    return nir.NIRGraph(nodes, edges, metadata=convention.kept(graph), type_check=False)
 
 
 def _thresholds(net: Net) -> list[Trouble]:

@@ -163,7 +163,7 @@ def _side(
             parts.append(_Part(e.source, e.delay, _brings(e, sent, weight, arithmetic), index, weight, sent))
         states.append(_step(p, i, states[-1], sum(part.total for part in parts), arithmetic))
         if t < first.step:
-            states[-1] = states[-1].known(mine, p.name, first.neuron, t)
+            states[-1] = states[-1].known(mine, p, i, first.neuron, t)
     now, past = states[-1], states[-2]
     spikes, after = mine.spikes.get(p.name), mine.membranes.get(p.name)
     fired = None if spikes is None else bool(spikes[(0, first.step, *first.neuron)])
@@ -199,14 +199,14 @@ class _State:
     v: float
     reached: float
 
-    def known(self, trains: Trains, name: str, neuron: tuple[int, ...], t: int) -> _State:
+    def known(self, trains: Trains, p: Population | QuantPopulation, i: int, neuron: tuple[int, ...], t: int) -> _State:
         """The same with what the form itself shows after step ``t``, so that only one step is judged."""
-        v, i = trains.membranes.get(name), trains.currents.get(name)
-        if v is not None and i is not None:
-            return _State(float(i[(0, t, *neuron)]), float(v[(0, t, *neuron)]), self.reached)
-        spikes = trains.spikes.get(name)
+        v, u = trains.membranes.get(p.name), trains.currents.get(p.name)
+        if v is not None and u is not None:
+            return _State(float(u[(0, t, *neuron)]), float(v[(0, t, *neuron)]), self.reached)
+        spikes = trains.spikes.get(p.name)
         if spikes is not None and spikes[(0, t, *neuron)]:
-            return _State(self.i, 0.0, self.reached)
+            return _State(self.i, _back(p, i, self.reached), self.reached)
         return _State(self.i, self.reached if spikes is not None else self.v, self.reached)
 
 
@@ -214,7 +214,7 @@ def _step(p: Population | QuantPopulation, i: int, past: _State, arrived: float,
     if isinstance(p, Population):
         current = float(p.current_decay[i]) * past.i + arrived
         v = float(p.decay[i]) * past.v + (current + float(p.bias[i]))
-        return _State(current, 0.0 if p.spiking and v > p.threshold[i] else v, v)
+        return _State(current, _back(p, i, v) if p.spiking and v > p.threshold[i] else v, v)
     if arithmetic == "unrounded":
         current = past.i * (DECAY_ONE - int(p.current_decay[i])) / DECAY_ONE + arrived
         v = past.v * (DECAY_ONE - int(p.decay[i])) / DECAY_ONE + current + int(p.bias[i])
@@ -227,7 +227,13 @@ def _step(p: Population | QuantPopulation, i: int, past: _State, arrived: float,
         v = _truncated(past.v, int(p.decay[i])) + current + int(p.bias[i])
         v = max(-STATE_LIMIT, min(STATE_LIMIT, v))
     fires = p.spiking and v > int(p.threshold[i]) << STATE_SHIFT
-    return _State(current, 0 if fires else v, v)
+    return _State(current, _back(p, i, v) if fires else v, v)
+
+
+def _back(p: Population | QuantPopulation, i: int, v: float) -> float:
+    """The membrane after a spike."""
+    reset = 0 if p.reset is None else p.reset[i].item()
+    return v - reset if p.subtract else reset
 
 
 def _truncated(value: float, decay: int) -> int:

@@ -197,7 +197,7 @@ kept = njit(nogil=True, inline="always")(_kept)
 
 def _advance(
     n: int, current: Any, out: Any, at: int, counts: Any, of: int, u: Any, v: Any, own: int, keep_u: Any, keep_v: Any,
-    ceiling: Any, bias: Any, first: int, cuba: bool, shift: int, anew: bool,
+    ceiling: Any, bias: Any, back: Any, first: int, cuba: bool, subtract: bool, shift: int, anew: bool,
 ) -> None:  # fmt: skip
     """One step of n neurons of a sample. The arrays are those of ``scan``, flat, and begin at the number after them."""
     most, mask = int32(WRAP - 1), int32(2 * WRAP - 1)
@@ -211,7 +211,10 @@ def _advance(
         y = int32(int32(kept(v[own + i], keep_v[first + i]) + c) + add)
         y = most if y > most else (int32(-most) if y < -most else y)
         fires = int32(y > ceiling[first + i])
-        v[own + i] = int32(0) if fires else y
+        after = back[first + i]
+        if subtract:
+            after = int32(y - after)
+        v[own + i] = after if fires else y
         out[at + i] = fires
         more = fires + (int32((c | add) != 0) << 8)
         counts[of + i] = more if anew else counts[of + i] + more

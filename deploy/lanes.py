@@ -55,15 +55,27 @@ def _turn(cuba: bool, whole: bool) -> Any:
 
     @intrinsic
     def turn(_typing: Any, i: Any, n: Any, current: Any, out: Any, at: Any, counts: Any, of: Any, u: Any, v: Any,
-             own: Any, keep_u: Any, keep_v: Any, ceiling: Any, bias: Any, first: Any, shift: Any,
-             anew: Any) -> Any:  # fmt: skip
-        begins = {2: 4, 3: 4, 5: 6, 7: 9, 8: 9, 10: 14, 11: 14, 12: 14, 13: 14}  # array -> where its neuron 0 stands
+             own: Any, keep_u: Any, keep_v: Any, ceiling: Any, bias: Any, back: Any, first: Any,
+             subtract: Any, shift: Any, anew: Any) -> Any:  # fmt: skip
+        begins = {
+            2: 4,
+            3: 4,
+            5: 6,
+            7: 9,
+            8: 9,
+            10: 15,
+            11: 15,
+            12: 15,
+            13: 15,
+            14: 15,
+        }  # array -> where its neuron 0 stands
 
         def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
             left = b.sub(args[1], args[0])
             data = {k: context.make_array(signature.args[k])(context, b, args[k]).data for k in begins}
             starts = {k: b.gep(data[k], [b.add(args[0], args[begin])]) for k, begin in begins.items()}
-            left_shift = vectors.splat(b, b.trunc(args[15], INT), _VECTOR)
+            left_shift = vectors.splat(b, b.trunc(args[17], INT), _VECTOR)
+            taken = vectors.splat(b, b.sext(args[16], INT), _VECTOR)  # all bits where a spike takes away
 
             def place(k: int, lane: int) -> Any:
                 return b.gep(starts[k], [ir.Constant(LONG, lane)])
@@ -92,7 +104,9 @@ def _turn(cuba: bool, whole: bool) -> Any:
                 y = b.select(b.icmp_signed(">", y, _same(WRAP - 1)), _same(WRAP - 1), y)
                 y = b.select(b.icmp_signed("<", y, _same(1 - WRAP)), _same(1 - WRAP), y)
                 fires = b.and_(b.icmp_signed(">", y, read(12)), mask)
-                vectors.store(b, b.select(fires, _same(0), y), place(8, lane), mask)
+                after = read(14)
+                after = b.add(b.and_(y, taken), b.sub(b.xor(after, taken), taken))  # y - after, or after
+                vectors.store(b, b.select(fires, after, y), place(8, lane), mask)
                 fired.append(fires)
                 busy.append(b.icmp_signed("!=", b.or_(c, add), _same(0)))
             pairs = [_joined(b, fired[:2]), _joined(b, fired[2:])]
@@ -102,14 +116,14 @@ def _turn(cuba: bool, whole: bool) -> Any:
             for k in range(2):
                 mask = some(32 * k, 32)
                 before = vectors.load(b, place(5, 32 * k), mask, kind)
-                before = b.select(args[16], ir.Constant(kind, [0] * 32), before)
+                before = b.select(args[18], ir.Constant(kind, [0] * 32), before)
                 more = b.or_(_where(b, pairs[k], 1, SHORT), _where(b, active[k], 256, SHORT))
                 vectors.store(b, b.add(before, more), place(5, 32 * k), mask)
             return context.get_dummy_value()
 
         types_ = (
             types.intp, types.intp, current, out, types.intp, counts, types.intp, u, v, types.intp, keep_u, keep_v,
-            ceiling, bias, types.intp, types.intp, types.boolean,
+            ceiling, bias, back, types.intp, types.boolean, types.intp, types.boolean,
         )  # fmt: skip
         return types.void(*types_), generate
 
@@ -118,23 +132,31 @@ def _turn(cuba: bool, whole: bool) -> Any:
 
 def _advance(
     n: int, current: Any, out: Any, at: int, counts: Any, of: int, u: Any, v: Any, own: int, keep_u: Any, keep_v: Any,
-    ceiling: Any, bias: Any, first: int, cuba: bool, shift: int, anew: bool,
+    ceiling: Any, bias: Any, back: Any, first: int, cuba: bool, subtract: bool, shift: int, anew: bool,
 ) -> None:  # fmt: skip
     whole = n // 64 * 64
     if cuba:
         for i in range(0, whole, 64):
-            _remember(i, n, current, out, at, counts, of, u, v, own, keep_u, keep_v, ceiling, bias, first, shift, anew)
+            _remember(
+                i, n, current, out, at, counts, of, u, v, own, keep_u, keep_v, ceiling, bias, back, first, subtract,
+                shift, anew,
+            )  # fmt: skip
         if whole < n:
             _remember_some(
-                whole, n, current, out, at, counts, of, u, v, own, keep_u, keep_v, ceiling, bias, first, shift, anew
-            )
+                whole, n, current, out, at, counts, of, u, v, own, keep_u, keep_v, ceiling, bias, back, first, subtract,
+                shift, anew,
+            )  # fmt: skip
     else:
         for i in range(0, whole, 64):
-            _forget(i, n, current, out, at, counts, of, u, v, own, keep_u, keep_v, ceiling, bias, first, shift, anew)
+            _forget(
+                i, n, current, out, at, counts, of, u, v, own, keep_u, keep_v, ceiling, bias, back, first, subtract,
+                shift, anew,
+            )  # fmt: skip
         if whole < n:
             _forget_some(
-                whole, n, current, out, at, counts, of, u, v, own, keep_u, keep_v, ceiling, bias, first, shift, anew
-            )
+                whole, n, current, out, at, counts, of, u, v, own, keep_u, keep_v, ceiling, bias, back, first, subtract,
+                shift, anew,
+            )  # fmt: skip
 
 
 _remember, _remember_some = _turn(True, True), _turn(True, False)

@@ -1,9 +1,10 @@
 """A ``QuantNet`` as Lava processes, and what a run of them counts.
 
 A source is a stock ``io.source.RingBuffer``, a population a ``LIFReset``, a projection a ``Sparse`` (``Conv`` ignores
-the weight exponent), a delay a process of ours. Samples follow one another without a gap, one for every ``net.steps``
-time steps; each population is reset when the next sample reaches its depth. What a projection with a delay of its own
-still carries then belongs to the sample before, and is dropped; on a chip the host would have to clear it.
+the weight exponent); delays are a process of ours, and so are populations whose spikes do not reset to 0. Samples
+follow one another without a gap, one for every ``net.steps`` time steps; each population is reset when the next sample
+reaches its depth. What a projection with a delay of its own still carries then belongs to the sample before, and is
+dropped; on a chip the host would have to clear it.
 
 Lava's mixed-sign weights are even, so ``W << exponent`` is passed as ``2 * W`` with ``weight_exp = exponent - 1``:
 ``2a >> (1 - e) = a >> -e`` for ``e <= 0`` and ``2a << (e - 1) = a << e`` above, both exact.
@@ -85,7 +86,9 @@ def build(job: Job) -> Network:
         network.models[ring] = PySendModelFixed
         sent[name, 0, 0, 0] = ring.s_out
     for p in net.populations:
-        lif: Any = LIFReset(
+        kind, model = programmed() if p.programmed else (LIFReset, PyLifResetModelBitAcc)
+        own: Any = {"back": p.back.astype(np.int32), "subtract": p.subtract} if p.programmed else {}
+        lif: Any = kind(
             shape=(prod(p.shape),),
             du=np.subtract(p.current_decay, 1),  # pyright: ignore
             dv=p.decay,  # pyright: ignore
@@ -95,8 +98,9 @@ def build(job: Job) -> Network:
             reset_interval=net.steps,
             reset_offset=depth[p.name] + 1,  # Lava counts time steps from 1
             name=p.name,
+            **own,
         )
-        network.models[lif] = PyLifResetModelBitAcc
+        network.models[lif] = model
         network.neurons[p.name], network.synapses[p.name] = lif, []
         sent[p.name, 0, 0, 0] = lif.s_out
     for e, delay in zip(net.projections, job.schedule.delays, strict=True):
@@ -123,6 +127,31 @@ def build(job: Job) -> Network:
         sent[through].connect(synapses.s_in)
         synapses.a_out.connect(network.neurons[e.target].a_in)  # pyright: ignore
     return network
+
+
+@cache
+def programmed() -> tuple[Any, type]:
+    """A ``LIFReset`` whose spikes lead to ``back`` or take it away, and its model; on a chip that takes microcode."""
+    from lava.proc.lif.models import PyLifResetModelBitAcc
+    from lava.proc.lif.process import LIFReset
+
+    class LIFProgrammed(LIFReset):
+        def __init__(self, *, back: NDArray[np.int32], subtract: bool, **stock: Any) -> None:
+            super().__init__(**stock)
+            self.proc_params["back"], self.proc_params["subtract"] = back, subtract
+
+    class PyLifProgrammed(PyLifResetModelBitAcc):
+        implements_process = LIFProgrammed  # Lava's decorator refuses a subclass; the rest is inherited
+
+        def __init__(self, proc_params: Any) -> None:
+            super().__init__(proc_params)
+            self._back, self._subtract = proc_params["back"], proc_params["subtract"]
+
+        def reset_voltage(self, spike_vector: Any) -> None:
+            after = self.v - self._back if self._subtract else self._back
+            self.v[:] = np.where(spike_vector, after, self.v)
+
+    return LIFProgrammed, PyLifProgrammed
 
 
 @cache

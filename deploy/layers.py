@@ -68,6 +68,7 @@ class Layers:
     parts:    strongly connected components, each after all that feed it; loops: whether it feeds itself
     last_use: name -> number of the last part that reads it
     sizes:    name -> number of its neurons or inputs; cuba: whether the currents of a population have a memory
+    subtract: whether its spikes take something away from the membrane, or lead somewhere
     alone:    whether a population is a part by itself
     neurons:  of all populations; together: of the largest part
     shifts:   of a population: every sum of its synapses is to be multiplied by this power of 2
@@ -95,6 +96,7 @@ class Layers:
         self.synapses = {p.name: [prepared(e) for e in feeds.get(p.name, ())] for p in net.populations}
         self.parameters = {p.name: self._parameters(p) for p in net.populations}
         self.cuba = {p.name: p.cuba for p in net.populations}
+        self.subtract = {p.name: p.subtract for p in net.populations}
         self.idle: list[Space] = []
         self.spare: list[Tally] = []
         self.lock = Lock()
@@ -107,9 +109,9 @@ class Layers:
             self.last_use[e.source] = max(self.last_use.get(e.source, 0), part_of[e.target])
 
     def _parameters(self, p: QuantPopulation) -> tuple[I32, ...]:
-        """What ``scan`` takes of every neuron: 4096 - decay of current and of membrane, ceiling, bias."""
+        """What ``scan`` takes of every neuron: 4096 - decay of current and of membrane, ceiling, bias, reset."""
         ceiling = p.threshold << STATE_SHIFT if p.spiking else np.full_like(p.threshold, NEVER)
-        values = (DECAY_ONE - p.current_decay, DECAY_ONE - p.decay, ceiling, p.bias)
+        values = (DECAY_ONE - p.current_decay, DECAY_ONE - p.decay, ceiling, p.bias, p.back)
         kept = tuple(lined(x.shape, np.int32) for x in values)
         for place, x in zip(kept, values, strict=True):
             place[:] = self.inside(p.name, x)
@@ -225,7 +227,7 @@ class Neurons:
         observed: bool = False,
     ) -> None:
         n = layers.sizes[p.name]
-        self.spiking, self._cuba = p.spiking, layers.cuba[p.name]
+        self.spiking, self._cuba, self._subtract = p.spiking, layers.cuba[p.name], layers.subtract[p.name]
         self._parameters, self._shift = layers.parameters[p.name], STATE_SHIFT + layers.shifts[p.name]
         self._name = p.name
         self.out = space.take((samples, steps, n), np.uint8)
@@ -256,8 +258,8 @@ class Neurons:
         if self.fresh:
             self.clear()
         scan.scan(
-            first, last, self.current, *self._parameters, self._cuba, self._shift, self.u, self.v, self.out, self._anew,
-            self.counts, self.currents, self.membranes, self.busy,
+            first, last, self.current, *self._parameters, self._cuba, self._subtract, self._shift, self.u, self.v,
+            self.out, self._anew, self.counts, self.currents, self.membranes, self.busy,
         )  # fmt: skip
 
     def clear(self) -> None:

@@ -14,14 +14,16 @@ advance = lanes.advance if lanes.AVAILABLE else kernels.advance
 
 
 def _scan(
-    first: int, last: int, current: Any, keep_u: Any, keep_v: Any, ceiling: Any, bias: Any, cuba: bool,
-    shift: int, u: Any, v: Any, out: Any, anew: bool, counts: Any, currents: Any, membranes: Any, busy: Any,
+    first: int, last: int, current: Any, keep_u: Any, keep_v: Any, ceiling: Any, bias: Any, back: Any, cuba: bool,
+    subtract: bool, shift: int, u: Any, v: Any, out: Any, anew: bool, counts: Any, currents: Any, membranes: Any,
+    busy: Any,
 ) -> None:  # fmt: skip
     """Current and membrane of every neuron in the steps first .. last - 1; see ``export.quantnet`` for the step.
 
     current:        int32[samples, steps, n], the synaptic input; times 2**shift in membrane units
     keep_u, keep_v: int32[n], 4096 - decay
     ceiling, bias:  int32[n], membrane units; the ceiling of a readout is out of reach
+    back:           int32[n], membrane units, where a spike leads, or if ``subtract`` what it takes away
     cuba:           whether currents have a memory; without, keep_u is not looked at
     u, v:           int32[samples, n], the state before, and after
     out:            uint8[samples, steps, n], spikes
@@ -44,8 +46,8 @@ def _scan(
             for t in range(first, last):
                 at, of = (b * steps + t) * n + n0, t * n + n0
                 advance(
-                    size, whole, spikes, at, tally, of, us, vs, own, keep_u, keep_v, ceiling, bias, n0, cuba, shift,
-                    anew and b == 0,
+                    size, whole, spikes, at, tally, of, us, vs, own, keep_u, keep_v, ceiling, bias, back, n0, cuba,
+                    subtract, shift, anew and b == 0,
                 )  # fmt: skip
                 if currents.shape[1] > 0:
                     for i in range(size):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnergy.deploy.ddmin import masked, minimal, reduced, upstream
-from snnergy.export import nir_sim
+from snnergy.export import convention, nir_sim
 from snnergy.export.lower import NEURONS, READOUTS
 from snnergy.testing.cases import Case
 
@@ -34,14 +34,15 @@ def _with(case: Case, nodes: dict[str, nir.NIRNode], edges: Iterable[Edge]) -> C
     edges = [(a, b) for a, b in edges if a in nodes and b in nodes]
     used = {n for edge in edges for n in edge}
     kept = {name: node for name, node in nodes.items() if name in used}
-    graph = nir.NIRGraph(kept, edges, metadata={}, type_check=False)
+    graph = nir.NIRGraph(kept, edges, metadata=convention.kept(_graph(case)), type_check=False)
     inputs = {name: x for name, x in case.inputs.items() if name in kept}
     return replace(case, net=graph, inputs=inputs)
 
 
 def _rebuilt(case: Case, nodes: dict[str, nir.NIRNode], inputs: dict[str, NDArray[Any]]) -> Case:
     """The case with other nodes of the same names, joined as before."""
-    graph = nir.NIRGraph(nodes, list(_graph(case).edges), metadata={}, type_check=False)
+    before = _graph(case)
+    graph = nir.NIRGraph(nodes, list(before.edges), metadata=convention.kept(before), type_check=False)
     return replace(case, net=graph, inputs=inputs)
 
 

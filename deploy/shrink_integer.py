@@ -305,6 +305,7 @@ def simpler_parameters(case: Case, fails: Fails) -> Case:
             {"decay": none + DECAY_ONE},
             {"decay": none},
             {"scale": 1.0},
+            {"reset": None, "subtract": False},
         ]
         if p.spiking:
             trials += [{"threshold": none + n} for n in (0, 1)]

@@ -1,8 +1,9 @@
 """``NIRGraph -> Net``: neurons become populations, every path of linear nodes between them becomes one projection.
 
-NIR is continuous in time. The step is forward Euler with the dt given, the reset is to ``v_reset = 0`` in the
-step of the spike, and the comparison is strict. For ``tau dv/dt = (v_leak - v) + r x`` that gives
-``v <- (1 - dt/tau) v + (dt/tau) (v_leak + r x)``; dividing by the gain ``r dt/tau`` leaves the ``Population`` step.
+NIR is continuous in time; the graph's ``convention`` says what a step is. By NIR's own, forward Euler with the dt
+given, ``tau dv/dt = (v_leak - v) + r x`` gives ``v <- (1 - dt/tau) v + (dt/tau) (v_leak + r x)``; dividing by the gain
+``r dt/tau`` leaves the ``Population`` step. A threshold that is taken away a step late, from a membrane that has
+decayed by then, is threshold / decay taken away at once; ``>=`` is ``>`` with the next smaller threshold.
 ``IF`` and ``I`` add ``r x`` at every step, the convention of every exporter that writes ``r = 1``. ``CubaLIF`` steps
 its current first and adds the new one to the membrane, as snntorch, Lava and the chip do.
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array
 
 from snnergy.errors import BadInput, UnsupportedLayer
-from snnergy.export import passes
+from snnergy.export import convention, passes
 from snnergy.export.flatten import flat
 from snnergy.export.maps import Conv, Dense, Map, Shape, Sparse, weights
 from snnergy.export.net import F64, Net, Population, Projection, Source, order, verify
@@ -107,8 +108,9 @@ def from_nir(graph: nir.NIRGraph, dt_s: float) -> Net:
         )
     populations: list[Population] = []
     projections: list[Projection] = []
+    how = convention.of(graph)
     for name, shape in neurons.items():
-        population, gain = _population(name, graph.nodes[name], shape, dt_s)
+        population, gain = _population(name, graph.nodes[name], shape, dt_s, how)
         if feeds[name]:
             flow = _join(name, feeds[name], flows, late)
             if flow.shape != shape:
@@ -399,7 +401,9 @@ def _pair(value: object) -> tuple[int, int]:
     return (pair[0], pair[0]) if len(pair) == 1 else (pair[0], pair[1])
 
 
-def _population(name: str, node: nir.NIRNode, shape: Shape, dt_s: float) -> tuple[Population, F64]:
+def _population(
+    name: str, node: nir.NIRNode, shape: Shape, dt_s: float, how: convention.Convention
+) -> tuple[Population, F64]:
     """The population, and the gain its input still needs: a neuron folds it into the threshold, a readout does not.
 
     The membrane of a readout is what is read, so it keeps the unit it has in NIR. gain: float64[n]
@@ -410,10 +414,12 @@ def _population(name: str, node: nir.NIRNode, shape: Shape, dt_s: float) -> tupl
         return np.broadcast_to(np.asarray(getattr(node, field), np.float64).ravel(), n)
 
     def share(field: str) -> F64:
-        """dt / tau, at most 1."""
+        """What a step forgets: dt / tau, at most 1, or 1 - exp(-dt / tau)."""
         tau = value(field)
         if (tau <= 0).any():
             raise BadInput(f"node '{name}' has {field} {tau.min():g} s; it must be > 0")
+        if how.decay == "exact":
+            return -np.expm1(-dt_s / tau)
         if (tau < dt_s * (1 - FLOAT32_ROUNDING)).any():
             raise BadInput(
                 f"node '{name}' has {field} {tau.min():g} s, shorter than the time step {dt_s:g} s", "lower --dt"
@@ -431,6 +437,8 @@ def _population(name: str, node: nir.NIRNode, shape: Shape, dt_s: float) -> tupl
     elif isinstance(node, (nir.LIF, nir.LI)):
         into = share("tau")
         decay, gain, leak = 1.0 - into, value("r") * into, value("v_leak") * into
+        if how.unit:
+            gain = np.ones(n)
     else:
         decay, gain, leak = np.ones(n), value("r"), none
         gain = np.where(np.isclose(gain * dt_s, 1.0, rtol=1e-9), 1.0, gain)  # SpikingJelly's r = 1/dt
@@ -438,13 +446,21 @@ def _population(name: str, node: nir.NIRNode, shape: Shape, dt_s: float) -> tupl
         return Population(name, shape, decay, current_decay, np.full(n, np.inf), leak), gain * weight
     if (gain <= 0).any():
         raise UnsupportedLayer(f"node '{name}' has r {value('r').min():g}; an input gain must be > 0")
-    if (reset := value("v_reset")).any():
-        other = reset[reset != 0][0]
-        raise UnsupportedLayer(f"node '{name}' resets to {other:g}; only a reset to 0 is lowered")
     if (weight > 0).all():
         gain, weight = gain * weight, np.ones(n)
     with np.errstate(over="ignore"):
-        threshold, bias = value("v_threshold") / gain, leak / gain
-    if not (np.isfinite(threshold) & np.isfinite(bias)).all():
-        raise BadInput(f"node '{name}' has r {value('r').min():g}; v_threshold / r and v_leak / r must be finite")
-    return Population(name, shape, decay, current_decay, threshold, bias), weight
+        threshold, bias, back = value("v_threshold") / gain, leak / gain, value("v_reset") / gain
+    if not (np.isfinite(threshold) & np.isfinite(bias) & np.isfinite(back)).all():
+        raise BadInput(f"node '{name}' has r {value('r').min():g}; v_threshold, v_leak, v_reset over r must be finite")
+    if how.reset != "value":
+        if how.reset == "subtract late" and not decay.all():
+            raise UnsupportedLayer(
+                f"node '{name}' forgets all in a step, so that nothing can be taken away in the step after a spike",
+                "it needs tau > dt with this --convention",
+            )
+        back = threshold / decay if how.reset == "subtract late" else threshold.copy()
+    if how.compare == ">=":
+        threshold = np.nextafter(threshold, -np.inf)
+    if not (back.any() and decay.any()):  # what is left after a spike does not matter to who forgets it
+        return Population(name, shape, decay, current_decay, threshold, bias), weight
+    return Population(name, shape, decay, current_decay, threshold, bias, back, how.reset != "value"), weight

@@ -32,12 +32,13 @@ class Population:
 
         i[t] = current_decay * i[t-1] + x[t]
         v[t] = decay * v[t-1] + i[t] + bias
-        spike where v[t] > threshold, strictly; then v[t] = 0
+        spike where v[t] > threshold, strictly; then v[t] = reset, or v[t] = v[t] - reset if ``subtract``
 
     decay:         float64[n], per time step, in [0, 1]; 0 is a memoryless neuron, 1 an integrator
     current_decay: float64[n], the same of the current; 0 is a current without memory
     threshold:     float64[n], in units of x; inf is a readout that never fires
     bias:          float64[n], added at every step
+    reset:         float64[n], None is 0; subtract: whether it is what a spike takes away, not where it leads
     """
 
     name: str
@@ -46,6 +47,8 @@ class Population:
     current_decay: F64
     threshold: F64
     bias: F64
+    reset: F64 | None = None
+    subtract: bool = False
 
     @property
     def spiking(self) -> bool:
@@ -176,6 +179,7 @@ def verify(net: Net) -> None:
         for kept in (p.decay, p.current_decay):
             assert ((kept >= 0) & (kept <= 1)).all(), p.name
         assert np.isfinite(p.bias).all() and not np.isnan(p.threshold).any(), p.name
+        assert p.reset is None or (p.reset.shape == p.bias.shape and np.isfinite(p.reset).all()), p.name
     known = {p.name for p in net.populations}
     for e in net.projections:
         assert e.target in known and e.source in shapes and e.delay >= 0, f"{e.source} -> {e.target}"
@@ -189,6 +193,13 @@ def verify(net: Net) -> None:
 def late(e: _Edge) -> str:
     """How a printed projection names its delay."""
     return f" delay {e.delay}" if e.delay else ""
+
+
+def reset_text(p: Population) -> str:
+    """How a printed population names a reset other than that to 0."""
+    if p.reset is None:
+        return ""
+    return f" {'subtracts' if p.subtract else 'resets to'} {span(p.reset)}"
 
 
 def span(values: NDArray[np.generic]) -> str:
@@ -207,7 +218,9 @@ def dump(net: Net) -> str:
     for p in net.populations:
         fires = f"threshold {span(p.threshold)}" if p.spiking else "readout"
         current = f"current {span(p.current_decay)} " if p.current_decay.any() else ""
-        lines.append(f"  {p.name} {list(p.shape)} decay {span(p.decay)} {current}{fires} bias {span(p.bias)}")
+        lines.append(
+            f"  {p.name} {list(p.shape)} decay {span(p.decay)} {current}{fires} bias {span(p.bias)}{reset_text(p)}"
+        )
         lines += [f"    <- {e.source} {e.map} w {span(weights(e.map))}{late(e)}" for e in feeds.get(p.name, ())]
     lines.append(f"  outputs {', '.join(net.outputs)}")
     return "\n".join(lines)

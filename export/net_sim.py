@@ -50,7 +50,8 @@ def _scan(p: Population, x: F64, i: F64, v: F64) -> tuple[F64, tuple[F64, F64]]:
         v = p.decay * v + (i + p.bias)
         if p.spiking:
             out[:, t] = v > p.threshold
-            v = np.where(out[:, t] > 0, 0.0, v)
+            back = 0.0 if p.reset is None else p.reset
+            v = np.where(out[:, t] > 0, v - back if p.subtract else back, v)
         else:
             out[:, t] = v
     return out, (i, v)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnergy.errors import BadInput, UnsupportedLayer
+from snnergy.export import convention
 from snnergy.export.flatten import flat
 
 F64 = NDArray[np.float64]
@@ -86,6 +87,7 @@ class _Reading:
     """What every node puts out, step after step; only as many steps are kept as the longest delay looks back."""
 
     def __init__(self, graph: nir.NIRGraph, inputs: Mapping[str, F64], dt_s: float) -> None:
+        self._how = convention.of(graph)
         self._nodes, self._inputs, self._dt_s = graph.nodes, inputs, dt_s
         self._late, self.order = closing(graph, dt_s)
         self._feeds: dict[str, list[str]] = {name: [] for name in graph.nodes}
@@ -95,7 +97,7 @@ class _Reading:
         delays = [_whole_steps(n, node, dt_s).max() for n, node in graph.nodes.items() if isinstance(node, nir.Delay)]
         self._longest = int(max(delays, default=0)) + 1
         self._sent: dict[tuple[str, int], F64] = {}
-        self._state: dict[str, tuple[Any, Any]] = {}
+        self._state: dict[str, tuple[Any, Any, Any]] = {}
         self._resting: list[str] = []
 
     def sent(self, name: str, t: int) -> F64:
@@ -156,31 +158,44 @@ class _Reading:
     def _update(self, name: str, t: int) -> tuple[F64, F64]:
         """The membrane before the reset, and the spikes; membrane and current are kept for the next step."""
         node: Any = self._nodes[name]
-        v, current = self._state.get(name, (0.0, 0.0))
+        v, current, before = self._state.get(name, (0.0, 0.0, 0.0))
         x = self._heard(name, t)
         if isinstance(node, CURRENT_BASED):
-            current = current + (self._dt_s / node.tau_syn) * (node.w_in * x - current)
+            current = current + self._share(node.tau_syn) * (node.w_in * x - current)
             x = current
-        v = _step(node, v, x, self._dt_s)
-        threshold = np.inf
-        if not isinstance(node, READOUTS):
-            threshold = node.threshold if isinstance(node, nir.Threshold) else node.v_threshold
-        fired = v > threshold
-        self._state[name] = np.where(fired, getattr(node, "v_reset", 0.0), v), current
+        v = self._step(node, v, x)
+        if isinstance(node, nir.Threshold):
+            return v, (v > node.threshold).astype(np.float64)
+        if isinstance(node, READOUTS):
+            self._state[name] = v, current, before
+            return v, v
+        if self._how.reset == "subtract late":
+            v = v - node.v_threshold * before
+        fired = v >= node.v_threshold if self._how.compare == ">=" else v > node.v_threshold
+        kept = v
+        if self._how.reset == "value":
+            kept = np.where(fired, node.v_reset, v)
+        elif self._how.reset == "subtract":
+            kept = np.where(fired, v - node.v_threshold, v)
+        self._state[name] = kept, current, fired
         return v, fired.astype(np.float64)
 
+    def _share(self, tau: Any) -> Any:
+        """How far a state goes in a step to where it is driven."""
+        return 1.0 - np.exp(-self._dt_s / tau) if self._how.decay == "exact" else self._dt_s / tau
 
-def _step(node: Any, v: Any, x: F64, dt_s: float) -> F64:
-    """The membrane after one step of forward Euler, before the comparison."""
-    if isinstance(node, nir.Threshold):
-        return x
-    if isinstance(node, (nir.LIF, nir.LI)):
-        return v + (dt_s / node.tau) * ((node.v_leak - v) + node.r * x)
-    if isinstance(node, CURRENT_BASED):
-        return v + (dt_s / node.tau_mem) * ((node.v_leak - v) + node.r * x)
-    if isinstance(node, (nir.IF, nir.I)):
-        return v + np.where(np.isclose(node.r * dt_s, 1.0, rtol=1e-9), 1.0, node.r) * x
-    raise UnsupportedLayer(f"no reference step for a {type(node).__name__} node")
+    def _step(self, node: Any, v: Any, x: F64) -> F64:
+        """The membrane after one step, before the comparison."""
+        if isinstance(node, nir.Threshold):
+            return x
+        if isinstance(node, (nir.LIF, nir.LI)):
+            share = self._share(node.tau)
+            return v + share * (node.v_leak - v) + x if self._how.unit else v + share * ((node.v_leak - v) + node.r * x)
+        if isinstance(node, CURRENT_BASED):
+            return v + self._share(node.tau_mem) * ((node.v_leak - v) + node.r * x)
+        if isinstance(node, (nir.IF, nir.I)):
+            return v + np.where(np.isclose(node.r * self._dt_s, 1.0, rtol=1e-9), 1.0, node.r) * x
+        raise UnsupportedLayer(f"no reference step for a {type(node).__name__} node")
 
 
 def _whole_steps(name: str, node: nir.Delay, dt_s: float) -> NDArray[np.int64]:

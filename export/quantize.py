@@ -175,7 +175,7 @@ def _population(
 def _is_gate(p: Population, edges: list[Projection], graded: dict[str, QuantSource]) -> bool:
     """A memoryless population of whole weights on binary spikes, which needs no scaling."""
     whole = all(np.array_equal(weights(e.map), np.rint(weights(e.map))) for e in edges)
-    return bool(p.spiking and not p.decay.any() and not p.current_decay.any() and not p.bias.any()) and (
+    return bool(p.spiking and not (p.decay.any() or p.current_decay.any() or p.bias.any() or p.reset is not None)) and (
         whole and not any(e.source in graded for e in edges)
     )
 
@@ -242,7 +242,16 @@ def _attempt(
         decay[:] = DECAY_ONE
     current = np.clip(np.rint((1.0 - p.current_decay) * DECAY_ONE), 1, DECAY_ONE).astype(np.int64)
     threshold = level.astype(np.int64)
-    population = QuantPopulation(p.name, p.shape, decay, current, threshold, mantissa, exponent, p.spiking, scale)
+    back = None
+    if p.reset is not None and p.spiking:
+        back = np.rint(p.reset * (scale * (1 << STATE_SHIFT))).astype(np.int64)
+        if p.subtract and np.allclose(p.reset, p.threshold, rtol=1e-12, atol=0):
+            back = threshold << STATE_SHIFT  # the threshold as it is on the chip
+        if abs(back).max() > STATE_LIMIT:
+            return None
+    population = QuantPopulation(
+        p.name, p.shape, decay, current, threshold, mantissa, exponent, p.spiking, scale, back, p.subtract
+    )
     if not _fits(population, low, high, steps):
         return None
     return _with_short_decay(population, low, high), projections
@@ -275,8 +284,13 @@ def _fits(p: QuantPopulation, low: I64, high: I64, steps: int) -> bool:
     for _ in range(steps):
         before = (top, bottom, most, least)
         most, least = _kept(most, keep_current) + high, -_kept(-least, keep_current) + low
-        rest = np.minimum(top, ceiling) if p.spiking else top
-        top, bottom = _kept(rest, keep) + most + p.bias, -_kept(-bottom, keep) + least + p.bias
+        rest, low_rest = top, bottom
+        if p.spiking:  # at most the ceiling without a spike, and what a spike leaves where there can be one
+            fires, back = top > ceiling, p.back
+            highest, lowest = (top - back, ceiling + 1 - back) if p.subtract else (back, back)
+            rest = np.where(fires, np.maximum(ceiling, highest), top)
+            low_rest = np.where(fires, np.minimum(bottom, lowest), bottom)
+        top, bottom = _kept(rest, keep) + most + p.bias, -_kept(-low_rest, keep) + least + p.bias
         inside = (most <= STATE_LIMIT) & (least >= -STATE_LIMIT) & (top <= limit) & (bottom >= -STATE_LIMIT)
         if not inside.all():
             return False

@@ -6,7 +6,9 @@ step, with ``trunc`` toward zero::
     a = sum over projections of  (W @ s[t - delay]) << exponent   (floor shift right where the exponent is negative)
     u = trunc(u * (4096 - current_decay) / 4096) + (a << 6)       (24 bits, signed: wraps)
     v = trunc(v * (4096 - decay) / 4096) + u + (bias_mantissa << bias_exponent)            (24 bits, signed: saturates)
-    fire where v > threshold << 6, strictly; then v = 0
+    fire where v > threshold << 6, strictly; then v = reset, or v = v - reset if the population subtracts
+
+A reset other than that to 0 is of no stock neuron: a chip needs a neuron program for it (``programmed``).
 
 One unit of weight is 64 units of ``v``. A neuron's real membrane is ``v / 64 / scale``. Networks from ``quantize`` are
 proved neither to wrap nor to saturate; one made by hand may, and every engine then does what the chip does.
@@ -43,8 +45,8 @@ BIAS_LIMIT = (1 << 12) - 1
 """Largest magnitude of the 13-bit signed bias mantissa."""
 BIAS_EXPONENT_LIMIT = 7
 """Largest bias exponent, 3 bits."""
-PER_NEURON = ("decay", "current_decay", "threshold", "bias_mantissa")
-"""The fields of a population with a value for each neuron."""
+PER_NEURON = ("decay", "current_decay", "threshold", "bias_mantissa", "reset")
+"""The fields of a population with a value for each neuron; the last may be None."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class QuantPopulation:
     bias_mantissa: int64[n], 13 bits signed; bias_exponent: 0 .. 7, shared
     spiking:       False is a readout, whose membrane is proved to stay at or below its threshold
     scale:         weight units per unit of the real membrane
+    reset:         int64[n], membrane units, None is 0; subtract: whether a spike takes it away, or leads there
     """
 
     name: str
@@ -78,10 +81,13 @@ class QuantPopulation:
     bias_exponent: int
     spiking: bool
     scale: float
+    reset: I64 | None = None
+    subtract: bool = False
 
     def taken(self, neurons: NDArray[np.intp], shape: Shape) -> QuantPopulation:
         """The population of these of its neurons, in this order."""
-        fields = {name: getattr(self, name)[neurons] for name in PER_NEURON}
+        values = {name: getattr(self, name) for name in PER_NEURON}
+        fields = {name: None if x is None else x[neurons] for name, x in values.items()}
         return replace(self, shape=shape, **fields)
 
     @property
@@ -90,9 +96,19 @@ class QuantPopulation:
         return self.bias_mantissa << self.bias_exponent
 
     @property
+    def back(self) -> I64:
+        """int64[n], ``reset``, whatever it is."""
+        return np.zeros_like(self.threshold) if self.reset is None else self.reset
+
+    @property
+    def programmed(self) -> bool:
+        """Whether its neurons do after a spike what stock neurons do not, so that a chip needs a program for them."""
+        return self.spiking and (self.subtract or bool(self.back.any()))
+
+    @property
     def memoryless(self) -> bool:
         """Whether nothing below the threshold is left of one step in the next, as in gates and ORs."""
-        return bool((self.decay >= DECAY_ONE - 1).all() and not self.cuba)
+        return bool((self.decay >= DECAY_ONE - 1).all() and not self.cuba and not self.programmed)
 
     @property
     def cuba(self) -> bool:
@@ -152,6 +168,8 @@ def verify(net: QuantNet) -> None:
         assert ((p.decay >= 0) & (p.decay <= DECAY_ONE)).all(), p.name
         assert ((p.current_decay >= 1) & (p.current_decay <= DECAY_ONE)).all(), p.name
         assert ((p.threshold >= 0) & (p.threshold <= THRESHOLD_LIMIT)).all(), p.name
+        assert p.back.shape == (n,) and (abs(p.back) <= STATE_LIMIT).all(), p.name
+        assert not p.subtract or (p.back >= 0).all(), p.name
         assert (abs(p.bias_mantissa) <= BIAS_LIMIT).all() and 0 <= p.bias_exponent <= BIAS_EXPONENT_LIMIT, p.name
     limit = 1 << (net.weight_bits - 1)
     most = {s.name: (1 << s.bits) - 1 for s in net.sources}
@@ -185,8 +203,9 @@ def dump(net: QuantNet) -> str:
     for p in net.populations:
         fires = f"threshold {span(p.threshold)}" if p.spiking else "readout"
         bias = f"bias {span(p.bias_mantissa)} << {p.bias_exponent}"
+        resets = f" {'subtracts' if p.subtract else 'resets to'} {span(p.back)}" if p.programmed else ""
         decay = f"decay {span(p.decay)}" + (f" current {span(p.current_decay)}" if p.cuba else "")
-        lines.append(f"  {p.name} {list(p.shape)} {decay} {fires} {bias} scale {p.scale:.6g}")
+        lines.append(f"  {p.name} {list(p.shape)} {decay} {fires} {bias}{resets} scale {p.scale:.6g}")
         for e in feeds.get(p.name, ()):
             lines.append(f"    <- {e.source} {e.map} w {span(weights(e.map))} << {e.exponent}{late(e)}")
     lines.append(f"  outputs {', '.join(net.outputs)}")

@@ -48,15 +48,17 @@ class Neuron(nn.Module):
     current_keep: Tensor
     threshold: Tensor
     bias: Tensor
+    back: Tensor
 
     def __init__(self, p: QuantPopulation, truncate: bool) -> None:
         super().__init__()
-        self.spiking, self.truncate = p.spiking, truncate
+        self.spiking, self.truncate, self.subtract = p.spiking, truncate, p.subtract
         for name, value in (
             ("keep", (DECAY_ONE - p.decay) / DECAY_ONE),
             ("current_keep", (DECAY_ONE - p.current_decay) / DECAY_ONE),
             ("threshold", p.threshold << STATE_SHIFT),
             ("bias", p.bias),
+            ("back", p.back),
         ):
             self.register_buffer(name, torch.from_numpy(np.asarray(value, np.float64)))
 
@@ -73,7 +75,7 @@ class Neuron(nn.Module):
         if self.truncate:
             v = v.clamp(-STATE_LIMIT, STATE_LIMIT)
         fired = (v > self.threshold) & self.spiking
-        return fired.to(v.dtype), u, torch.where(fired, 0.0, v)
+        return fired.to(v.dtype), u, torch.where(fired, v - self.back if self.subtract else self.back, v)
 
 
 class QuantModule(nn.Module):

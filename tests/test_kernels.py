@@ -39,8 +39,8 @@ from snnergy.deploy import scan
 one = lambda *shape, kind=np.int32: np.zeros(shape, kind)
 u, v = one(1, 3), one(1, 3)
 none, unseen = one(0, 0, 0), one(0, 0, 0, kind=np.uint8)
-scan.scan(0, 1, one(1, 1, 3) + 5, one(3), one(3), one(3) + 9999, one(3), False, 6, u, v, one(1, 1, 3, kind=np.uint8),
-          True, one(1, 3, kind=np.uint16), none, none, unseen)
+scan.scan(0, 1, one(1, 1, 3) + 5, one(3), one(3), one(3) + 9999, one(3), one(3), False, False, 6, u, v,
+          one(1, 1, 3, kind=np.uint8), True, one(1, 3, kind=np.uint16), none, none, unseen)
 print(u.tolist(), sum(scan.scan.stats.cache_hits.values()) if hasattr(scan.scan, "stats") else 0)
 """
 

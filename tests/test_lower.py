@@ -386,16 +386,12 @@ WINDOW = "node 'n0': a window {} with stride {}, padding {} and dilation [1, 1] 
 @pytest.mark.parametrize(
     ("nir_graph", "kind", "message"),
     [
-        (chain((1,), lif((1,), reset=0.25)), UnsupportedLayer,
-         "node 'n0' resets to 0.25; only a reset to 0 is lowered"),
-        (chain((1,), lif((1,), reset=-0.25)), UnsupportedLayer,
-         "node 'n0' resets to -0.25; only a reset to 0 is lowered"),
         (chain((1,), lif((1,), r=-2.0)), UnsupportedLayer, "node 'n0' has r -2; an input gain must be > 0"),
         (chain((1,), lif((1,), tau=0.0)), BadInput, "node 'n0' has tau 0 s; it must be > 0"),
         (chain((1,), lif((1,), tau=DT_S / 2)), BadInput,
          "node 'n0' has tau 5e-05 s, shorter than the time step 0.0001 s"),
         (chain((1,), lif((1,), r=1e-320)), BadInput,
-         "node 'n0' has r 9.99989e-321; v_threshold / r and v_leak / r must be finite"),
+         "node 'n0' has r 9.99989e-321; v_threshold, v_leak, v_reset over r must be finite"),
         (chain((2,), Odd((2,)), lif((2,))), UnsupportedLayer,
          "node 'n0' is a Odd, which this version does not lower"),
         (chain((2,), nir.Conv1d(2, np.ones((1, 2, 1)), 1, 0, 1, 1, np.zeros(1)), lif((2,))), BadInput,

@@ -270,11 +270,18 @@ def test_a_projection_without_a_synapse_prints() -> None:
 
 def test_taken_neurons_keep_what_is_theirs_in_the_order_asked_for() -> None:
     p = population(
-        "p", (4,), decay=[1, 2, 3, 4], current_decay=[5, 6, 7, 8], threshold=[9, 10, 11, 12], bias_mantissa=7
+        "p",
+        (4,),
+        reset=[3, 4, 5, 6],
+        decay=[1, 2, 3, 4],
+        current_decay=[5, 6, 7, 8],
+        threshold=[9, 10, 11, 12],
+        bias_mantissa=7,
     )
     found = p.taken(np.array([3, 1]), (2, 1))
     assert (found.name, found.shape, found.bias_exponent) == ("p", (2, 1), p.bias_exponent)
     assert {name: getattr(found, name).tolist() for name in PER_NEURON} == {
         "decay": [4, 2], "current_decay": [8, 6], "threshold": [12, 10], "bias_mantissa": [7, 7],
+        "reset": [6, 4],
     }  # fmt: skip
     assert p.decay.tolist() == [1, 2, 3, 4]

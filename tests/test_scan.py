@@ -19,7 +19,7 @@ LIMIT = 2**23
 def scan(
     current: Any, *, first: int = 0, last: int | None = None, keep_u: int = 0, keep_v: int = 0, threshold: int = 100,
     bias: int = 0, spiking: bool = True, u: Any = None, v: Any = None, stateful: bool = True, shift: int = 6,
-    anew: bool = False,
+    anew: bool = False, back: int = 0, subtract: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """One scan over int[samples, steps, n]; spikes and active start at 10, to see that they are added to."""
     current = np.asarray(current, np.int32)
@@ -34,12 +34,14 @@ def scan(
         "membranes": np.zeros((samples, steps if stateful else 0, n), np.int32),
         "busy": np.full((samples, steps if stateful else 0, n), 9, np.uint8),
     }
-    full = [np.full(n, value, np.int32) for value in (keep_u, keep_v, threshold if spiking else NEVER, bias)]
-    scanning.scan(first, steps if last is None else last, current, *full, keep_u > 0, shift, *state.values())
+    full = [np.full(n, value, np.int32) for value in (keep_u, keep_v, threshold if spiking else NEVER, bias, back)]
+    scanning.scan(first, steps if last is None else last, current, *full, keep_u > 0, subtract, shift, *state.values())
     return {**state, "spikes": state["counts"] & 255, "active": state["counts"] >> 8}
 
 
-def by_hand(current: Any, keep_u: int, keep_v: int, threshold: int, bias: int, spiking: bool) -> dict[str, Any]:
+def by_hand(
+    current: Any, keep_u: int, keep_v: int, threshold: int, bias: int, spiking: bool, back: int, subtract: bool
+) -> dict[str, Any]:
     """The same in Python's integers, which do not overflow."""
     samples, steps, n = current.shape
     found: dict[str, Any] = {
@@ -59,7 +61,8 @@ def by_hand(current: Any, keep_u: int, keep_v: int, threshold: int, bias: int, s
                 v = (kept if v > 0 else -kept) + u + bias
                 v = max(-LIMIT + 1, min(LIMIT - 1, v))
                 fires = spiking and v > threshold
-                v = 0 if fires else v
+                if fires:
+                    v = v - back if subtract else back
                 found["out"][b, t, i], found["currents"][b, t, i], found["membranes"][b, t, i] = fires, u, v
                 found["busy"][b, t, i] = u != 0 or bias != 0
     found["spikes"], found["active"] = 10 + found["out"].sum(0), 10 + found["busy"].sum(0)
@@ -73,16 +76,21 @@ def by_hand(current: Any, keep_u: int, keep_v: int, threshold: int, bias: int, s
     st.sampled_from([0, 64, 6400, LIMIT - 1]),
     st.sampled_from([0, 0, -7, 5000, -524_160]),
     st.booleans(),
+    st.sampled_from([(0, False), (64, True), (6400, True), (-300, False), (7000, False), (LIMIT - 1, True)]),
 )
 def test_the_scan_is_the_arithmetic_of_the_chip(
-    seed: int, keep_u: int, keep_v: int, threshold: int, bias: int, spiking: bool
+    seed: int, keep_u: int, keep_v: int, threshold: int, bias: int, spiking: bool, reset: tuple[int, bool]
 ) -> None:
+    back, subtract = reset
     rng = np.random.default_rng(seed)
     shape = (*(int(n) for n in rng.integers(1, 5, 2)), int(rng.choice([1, 3, 4, 15, 17, 64, 130])))
     size = int(rng.choice([3, 300, 130_000, 2**18]))
     current = rng.integers(-size, size + 1, shape) * (rng.random(shape) < 0.7)
-    found = scan(current, keep_u=keep_u, keep_v=keep_v, threshold=threshold, bias=bias, spiking=spiking)
-    expected = by_hand(current, keep_u, keep_v, threshold, bias, spiking)
+    found = scan(
+        current, keep_u=keep_u, keep_v=keep_v, threshold=threshold, bias=bias, spiking=spiking, back=back,
+        subtract=subtract,
+    )  # fmt: skip
+    expected = by_hand(current, keep_u, keep_v, threshold, bias, spiking, back, subtract)
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values, err_msg=name)
     np.testing.assert_array_equal(found["u"], expected["currents"][:, -1])

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array, issparse
 
 from snnergy import archive, files, limits
 from snnergy.errors import BadInput, first_line
-from snnergy.export import quantnet
+from snnergy.export import convention, quantnet
 from snnergy.export.maps import Conv, Dense, Sparse
 from snnergy.export.quantnet import QuantNet, QuantPopulation, QuantProjection, QuantSource
 
@@ -117,7 +117,7 @@ def _packed(value: Any, arrays: list[Array]) -> Any:
 
 def _graph(graph: nir.NIRGraph, arrays: list[Array]) -> Any:
     nodes = {name: _packed(node, arrays) for name, node in graph.nodes.items()}
-    return {"graph": nodes, "edges": [list(edge) for edge in graph.edges]}
+    return {"graph": nodes, "edges": [list(edge) for edge in graph.edges], "metadata": convention.kept(graph)}
 
 
 def _fields(kind: type) -> list[str]:
@@ -141,5 +141,6 @@ def _unpacked(value: Any, arrays: dict[str, Array]) -> Any:
         return {name: _unpacked(x, arrays) for name, x in value["table"].items()}
     if "graph" in value:
         nodes = {name: _unpacked(node, arrays) for name, node in value["graph"].items()}
-        return nir.NIRGraph(nodes, [(str(a), str(b)) for a, b in value["edges"]], metadata={}, type_check=False)
+        edges, about = [(str(a), str(b)) for a, b in value["edges"]], dict(value.get("metadata", {}))
+        return nir.NIRGraph(nodes, edges, metadata=about, type_check=False)
     return TYPES[value["type"]](**{name: _unpacked(x, arrays) for name, x in value["fields"].items()})

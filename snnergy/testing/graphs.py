@@ -10,6 +10,7 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
+from snnergy.export import convention
 from snnergy.testing.draw import Draw, often, shuffled, subset
 
 F64 = NDArray[np.float64]
@@ -172,6 +173,8 @@ class _Builder:
         """Any neuron or readout of this shape, every parameter per neuron."""
         tau, r = self.constant(shape, (1, 2, 4), self.dt_s), self.constant(shape, (1, 2, 4), 0.5)
         leak, zero = self.constant(shape, (0, 0, 1, -1), 0.5), np.zeros(shape)
+        if often(self.draw, 20):
+            zero = self.constant(shape, (0, 1, -1), 0.25)
         threshold = abs(self.numbers(shape, 0, 2))
         if kind == "Threshold":
             return nir.Threshold(threshold)
@@ -227,6 +230,14 @@ class _Builder:
         elif before == after and (late, early) not in self.edges:
             self.edges.append((late, early))
 
+    def convention(self) -> str:
+        """One that float64 follows without rounding, where that is asked for, and that the neurons can follow."""
+        known = [name for name, how in convention.CONVENTIONS.items() if how.decay == "euler" or not self.exact]
+        taus = [getattr(n, f) for n in self.nodes.values() for f in ("tau", "tau_mem") if hasattr(n, f)]
+        forget = any((tau <= self.dt_s).any() for tau in taus)
+        late = [name for name in known if convention.CONVENTIONS[name].reset == "subtract late"]
+        return self.draw.choice([name for name in known if name not in late or not (forget or self.exact)])
+
     def in_shape(self, name: str) -> Shape:
         """The shape of what the node reads."""
         feeds = [source for source, target in self.edges if target == name]
@@ -243,4 +254,6 @@ class _Builder:
         built = nir.NIRGraph(
             {name: self.nodes[name] for name in names}, shuffled(self.draw, self.edges), metadata={}, type_check=False
         )
+        if often(self.draw, 40):
+            convention.put(built, self.convention())
         return Sample(built, inputs, self.draw.integer(1, 6), self.dt_s)

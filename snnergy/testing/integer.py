@@ -22,6 +22,7 @@ from snnergy.export.quantnet import (
     BIAS_LIMIT,
     DECAY_ONE,
     INPUT_LIMIT,
+    STATE_LIMIT,
     STATE_SHIFT,
     THRESHOLD_LIMIT,
     QuantNet,
@@ -65,6 +66,7 @@ def network(
         threshold = np.full(prod(shape), THRESHOLD_LIMIT)
         if spiking:
             threshold = _threshold(draw, strengths, shared, first)
+            shared |= _reset(draw, threshold)
         populations.append(QuantPopulation(name, shape, threshold=threshold, spiking=spiking, scale=1.0, **shared))
         projections += strengths
     outputs = sorted({populations[-1].name, *plan.readouts, *subset(draw, plan.populations, 2)})
@@ -224,6 +226,17 @@ def _fields(draw: Draw, n: int, readout_steps: int | None) -> dict[str, Any]:
         most = (THRESHOLD_LIMIT << STATE_SHIFT) // (4 * readout_steps) >> exponent
         mantissa = np.clip(mantissa, -most, most)
     return {"decay": decay, "current_decay": current, "bias_mantissa": mantissa, "bias_exponent": exponent}
+
+
+def _reset(draw: Draw, threshold: I64) -> dict[str, Any]:
+    """Now and then a reset that no stock neuron has: what a spike takes away, or where it leads."""
+    kind = draw.choice(("zero", "threshold", "zero", "any", "zero", "value"))
+    if kind == "zero":
+        return {}
+    if kind == "threshold":
+        return {"reset": threshold << STATE_SHIFT, "subtract": True}
+    high = draw.choice((3, 4096, STATE_LIMIT))
+    return {"reset": draw.array(threshold.shape, 0 if kind == "any" else -high, high), "subtract": kind == "any"}
 
 
 def _decays(draw: Draw, n: int, least: int, ends: tuple[int, ...]) -> I64:

@@ -112,7 +112,12 @@ def _update(p: QuantPopulation, i: int, a: int, u: int, v: int, edges: Counter[s
     if not p.spiking:
         assert v <= threshold, f"readout {p.name} would fire"
         return u, v, 0
-    return (u, 0, 1) if v > threshold else (u, v, 0)
+    if v <= threshold:
+        return u, v, 0
+    reset = 0 if p.reset is None else int(p.reset[i])
+    if reset:
+        edges["threshold taken away" if p.subtract else "reset to a value"] += 1
+    return u, v - reset if p.subtract else reset, 1
 
 
 def _decayed(x: int, decay: int) -> int:
