@@ -148,9 +148,10 @@ def with_silent_neurons(net: QuantNet, inputs: Inputs, draw: Draw) -> Changed | 
     order = np.array(shuffled(draw, range(total)))
     kept, silent = np.sort(order[:n]), order[n:]
     fields: dict[str, Any] = {}
-    for name, value in zip(PER_NEURON, (DECAY_ONE, DECAY_ONE, THRESHOLD_LIMIT, 0), strict=True):
-        fields[name] = np.full(total, value, np.int64)
-        fields[name][kept] = getattr(chosen, name)
+    for name, value in zip(PER_NEURON, (DECAY_ONE, DECAY_ONE, THRESHOLD_LIMIT, 0, 0), strict=True):
+        if (values := getattr(chosen, name)) is not None:
+            fields[name] = np.full(total, value, np.int64)
+            fields[name][kept] = values
     place: Any = csr_array((np.ones(n, np.int64), (kept, np.arange(n))), shape=(total, n))
     populations = tuple(replace(chosen, shape=(total,), **fields) if p is chosen else p for p in net.populations)
     where = in_place(net) | {chosen.name: (Piece(chosen.name, kept, np.arange(n)),)}
@@ -185,7 +186,7 @@ def relayed(net: QuantNet, inputs: Inputs, draw: Draw) -> Changed | None:
     n, before, name = spiking[edge.source], draw.integer(0, edge.delay), "relay"
     while name in {n.name for n in (*net.sources, *net.populations)}:
         name += "'"
-    fields = {field: np.full(n, value) for field, value in zip(PER_NEURON, (DECAY_ONE, DECAY_ONE, 0, 0), strict=True)}
+    fields = {field: np.full(n, value) for field, value in zip(PER_NEURON, (DECAY_ONE, DECAY_ONE, 0, 0, 0), strict=True)}
     relay = QuantPopulation(name, (n,), bias_exponent=0, spiking=True, scale=1.0, **fields)
     identity = _sparse(np.eye(n))
     edges = list(net.projections)
