@@ -123,6 +123,8 @@ def population(name: str, shape: Any, **changes: Any) -> QuantPopulation:
     n = prod(shape)
     plain = {"decay": 2048, "current_decay": 4096, "threshold": 100, "bias_mantissa": 0}
     fields: dict[str, Any] = {**plain, **changes}
+    if fields.get("reset") is not None:
+        plain = {**plain, "reset": 0}
     arrays = {key: np.broadcast_to(np.asarray(fields.pop(key), np.int64), n).copy() for key in plain}
     return QuantPopulation(name, shape, **arrays, **{"bias_exponent": 0, "spiking": True, "scale": 1.0, **fields})
 

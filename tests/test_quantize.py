@@ -53,7 +53,12 @@ def random_net(seed: int) -> Net:
         n, last = int(widths[k]), k == 3
         level = np.inf if last else 10.0 ** rng.uniform(-1, 2)
         decay = rng.choice([0.0, 0.5, 0.97, 1.0]) if rng.random() < 0.7 else rng.uniform(0, 1, n)
-        populations.append(pop(names[k], n, decay, level, rng.normal(0, 10.0 ** rng.uniform(-2, 1), n)))
+        p = pop(names[k], n, decay, level, rng.normal(0, 10.0 ** rng.uniform(-2, 1), n))
+        if not last and rng.random() < 0.4:
+            taken = bool(rng.random() < 0.5)
+            back = p.threshold * rng.choice([1, 1.3]) if taken else p.threshold * rng.uniform(-2, 1.5, n)
+            p = replace(p, reset=back, subtract=taken)
+        populations.append(p)
         for j in range(k):
             weight = rng.normal(rng.choice([0, 1]), 1, (n, int(widths[j]))) * 10.0 ** rng.uniform(-2, 1)
             projections.append(dense(names[j], names[k], weight))
@@ -98,7 +103,7 @@ def assert_inside(quant: QuantNet) -> float:
             assert abs(v).max() <= STATE_LIMIT, p.name
             used = max(used, abs(v).max() / STATE_LIMIT)
             if p.spiking:
-                v = np.where(v > ceiling, 0, v)
+                v = np.where(v > ceiling, v - p.back if p.subtract else p.back, v)
             else:
                 assert (v <= ceiling).all(), p.name
     return used
@@ -497,6 +502,61 @@ def test_an_integrator_keeps_at_most_its_threshold_and_a_readout_everything() ->
     assert fits(readout, 0, 6_400, 7) and not fits(readout, 0, 6_400, 8) and not fits(readout, 0, 6_401, 7)
     assert fits(cell(threshold=700, spiking=False), 0, 44_800, 3)
     assert not fits(cell(threshold=700, spiking=False), 0, 44_801, 1)
+
+
+@given(
+    st.integers(0, 4096), st.integers(0, 1500), st.integers(0, 200_000), st.booleans(), st.integers(-(2**21), 0),
+    st.integers(0, 2**21), st.integers(1, 30), st.integers(0, 2**32),
+)  # fmt: skip
+def test_what_a_spike_leaves_is_in_the_proof(
+    decay: int, threshold: int, reset: int, subtract: bool, low: int, high: int, steps: int, seed: int
+) -> None:
+    """No train of inputs takes a neuron that resets otherwise out of its register, where the proof says so."""
+    back = reset if subtract or seed % 2 else -reset
+    p = replace(cell(decay, threshold), reset=np.full(1, back), subtract=subtract)
+    if not fits(p, low, high, steps):
+        return
+    rng = np.random.default_rng(seed)
+    for drive in (np.full(steps, high), np.full(steps, low), rng.choice([low, high, 0], steps)):
+        v = 0
+        for x in drive.tolist():
+            kept = abs(v) * (4096 - decay) // 4096
+            v = (kept if v >= 0 else -kept) + x
+            assert abs(v) <= STATE_LIMIT
+            if v > threshold * 64:
+                v = v - back if subtract else back
+
+
+def test_what_a_spike_leaves_can_break_the_proof() -> None:
+    integrator = cell(decay=0, threshold=1000)
+    low, high = -100, STATE_LIMIT - 64_000
+    assert fits(integrator, low, high, 9)
+    beyond = replace(integrator, reset=np.full(1, 64_001))
+    assert not fits(beyond, low, high, 2) and fits(beyond, low, high, 1)
+    below = replace(integrator, reset=np.full(1, -STATE_LIMIT))
+    assert fits(below, 0, high, 9) and not fits(below, -1, high, 9)
+    taken = replace(integrator, reset=np.full(1, 64_000), subtract=True)
+    assert not fits(taken, 0, 64_001 + STATE_LIMIT // 2, 3) and fits(taken, 0, 64_000, 999)
+    deep = replace(integrator, reset=np.full(1, STATE_LIMIT), subtract=True)
+    assert fits(deep, 0, high, 9) and not fits(deep, -64_003, high, 9)
+
+
+def test_resets_become_membrane_units_and_a_threshold_that_is_taken_away_stays_the_threshold() -> None:
+    p = replace(pop("n", 2, 0.5, [1.0, 0.7]), reset=np.array([1.0, 0.7]), subtract=True)
+    quant = quantize(net([Source("x", (2,))], [p], [dense("x", "n", [[1.0, 0.3], [0.5, 1.0]])]), 4)
+    (q,) = quant.populations
+    assert q.programmed and q.subtract and q.back.tolist() == (q.threshold << 6).tolist()
+    for back in (0.4, -2.0):
+        value = replace(pop("n", 2), reset=np.full(2, back))
+        (q,) = quantize(net([Source("x", (2,))], [value], [dense("x", "n", np.eye(2))]), 4).populations
+        assert q.programmed and not q.subtract
+        np.testing.assert_allclose(q.back, back * q.scale * 64, atol=0.5)
+    readout = replace(pop("n", 1, 0.5, np.inf), reset=np.ones(1))
+    (q,) = quantize(net([Source("x", (1,))], [readout], [dense("x", "n", [[1.0]])]), 4).populations
+    assert not q.programmed and q.reset is None
+    far = replace(pop("n", 1), reset=np.full(1, -1e9))
+    with pytest.raises(Overflow, match="population 'n' fits no scale"):
+        quantize(net([Source("x", (1,))], [far], [dense("x", "n", [[1.0]])]), 4)
 
 
 @given(

@@ -55,6 +55,27 @@ def test_dump_of_a_one_block_integer_network(golden: Callable[[str], None]) -> N
 def test_memoryless_means_that_every_neuron_forgets() -> None:
     assert population("n", (2,), decay=4095).memoryless and population("n", (2,), decay=4096).memoryless
     assert not population("n", (2,), decay=[4096, 2048]).memoryless
+    assert not population("n", (2,), decay=4096, reset=[0, 1]).memoryless
+
+
+def test_a_reset_other_than_to_0_takes_a_program() -> None:
+    plain = population("n", (2,))
+    assert plain.back.tolist() == [0, 0] and plain.back.dtype == np.int64 and not plain.programmed
+    assert not population("n", (2,), reset=[0, 0]).programmed
+    assert population("n", (2,), reset=[0, -1]).programmed
+    assert population("n", (2,), reset=[0, 0], subtract=True).programmed
+    assert not population("n", (2,), reset=[5, 5], spiking=False).programmed
+    text = [dump(one_edge(np.ones((2, 1), np.int8), reset=5, subtract=taken)) for taken in (False, True)]
+    assert "resets to 5" in text[0] and "subtracts 5" in text[1]
+    assert "reset" not in dump(one_edge(np.ones((2, 1), np.int8)))
+
+
+def test_what_is_taken_away_is_not_negative_and_stays_in_the_register() -> None:
+    for reset in (8_388_607, -8_388_607):
+        verify(one_edge(np.ones((2, 1), np.int8), reset=reset))
+        refuses(one_edge(np.ones((2, 1), np.int8), reset=reset + (1 if reset > 0 else -1)), "n")
+    verify(one_edge(np.ones((2, 1), np.int8), reset=0, subtract=True))
+    refuses(one_edge(np.ones((2, 1), np.int8), reset=[0, -1], subtract=True), "n")
 
 
 def test_bias_is_mantissa_times_a_power_of_two() -> None:
@@ -143,7 +164,7 @@ def test_every_register_takes_its_ends_and_no_more(field: str, good: Any, bad: A
             refuses(one_edge(np.ones((2, 1), np.int8), **{field: [good[0], value]}), "n")
 
 
-@pytest.mark.parametrize("field", ["decay", "current_decay", "threshold", "bias_mantissa"])
+@pytest.mark.parametrize("field", ["decay", "current_decay", "threshold", "bias_mantissa", "reset"])
 def test_a_parameter_of_another_length_is_refused(field: str) -> None:
     net = one_edge(np.ones((2, 1), np.int8))
     wrong = replace(net.populations[0], **{field: np.ones(3, np.int64)})
