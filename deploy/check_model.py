@@ -90,6 +90,7 @@ class Verdict:
 class Checked:
     """One network against every target.
 
+    assumed: how the file was read where it does not say, a line each
     neurons, synapses: of what could be lowered; not_checked: nodes that could not, because they follow one that cannot
     """
 
@@ -102,6 +103,7 @@ class Checked:
     synapses: int
     not_checked: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
+    assumed: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -116,6 +118,7 @@ class Checked:
             "fits": self.fits,
             **{name: getattr(self, name) for name in same},
             "not_checked": list(self.not_checked),
+            "assumed": list(self.assumed),
             "targets": [v.to_dict() for v in self.verdicts],
         }
 
@@ -141,6 +144,7 @@ def check_model(
     *,
     dt_s: float | None = None,
     steps: int | None = None,
+    convention: str | None = None,
     weight_bits: int = 8,
     input_bits: int = INPUT_BITS,
     placing: bool = False,
@@ -155,7 +159,8 @@ def check_model(
         raise BadInput(f"{path} is a torch checkpoint; this command reads .nir", f"snnergy export {path} --to nir")
     graph = nir_file.read(path)
     about = nir_file.provenance(graph)
-    dt_s, steps = about.dt_s if dt_s is None else dt_s, about.steps if steps is None else steps
+    dt_s, assumed = job.time_and_convention(graph, dt_s, convention)
+    steps = about.steps if steps is None else steps
     if not nir_file.MIN_DT_S <= dt_s <= nir_file.MAX_DT_S:
         raise BadInput(f"steps of {dt_s:g} s; {nir_file.MIN_DT_S:g} to {nir_file.MAX_DT_S:g} s are run")
     net, troubles, lost = lowered(graph, dt_s)
@@ -169,7 +174,7 @@ def check_model(
     placed = _placements(path, graph, cases, **read) if placing else {}
     verdicts = tuple(Verdict(name, case, examine(case), placed.get(name)) for name, case in cases.items())
     size, synapses = (count_neurons(net), count_synapses(net.projections)) if net else (0, 0)
-    return Checked(path, dt_s, steps, weight_bits, input_bits, size, synapses, lost, verdicts)
+    return Checked(path, dt_s, steps, weight_bits, input_bits, size, synapses, lost, verdicts, assumed)
 
 
 def lowered(graph: nir.NIRGraph, dt_s: float) -> tuple[Net | None, tuple[Trouble, ...], tuple[str, ...]]:

@@ -27,7 +27,7 @@ def text(checked: Checked) -> RenderableType:
         for verdict in checked.verdicts:
             parts += _violations(verdict, f"{verdict.target}: ")
         parts += [*_lost(checked), *(_answer(v) for v in checked.verdicts if v.placed)]
-    return Group(*parts, Text(NOTE, style="dim"))
+    return Group(*parts, *(Text(f"note: {line}", style="dim") for line in (*checked.assumed, NOTE)))
 
 
 def _table(*columns: str) -> Table:
@@ -75,7 +75,7 @@ def _limits(verdict: Verdict) -> RenderableType:
     """The limits that have no column: a row each, of whoever needs most."""
     table = _table("limit", "need", "have", "used")
     table.add_column("of", overflow="fold")
-    skip = (*_columns(verdict), "loops", "unsupported")
+    skip = (*_columns(verdict), "loops", "programs", "unsupported")
     for name in (rule.__name__ for rule in RULES if rule.__name__ not in skip):
         f = max((f for f in verdict.findings if f.rule == name), key=lambda f: f.need, default=None)
         if f is not None:

@@ -32,6 +32,7 @@ def compare(
     samples: int | None = None,
     objective: str = "edp",
     steps: int | None = None,
+    convention: str | None = None,
     dt_s: float | None = None,
     weight_bits: int = 8,
     seed: int = 0,
@@ -39,7 +40,7 @@ def compare(
 ) -> dict[str, Any]:
     """Raises BadInput before anything runs where a target is not known; of one that is too small the row says why."""
     profiles = [(name, find(name).load()) for name in targets]
-    job = prepare(path, dt_s=dt_s, steps=steps, weight_bits=weight_bits)
+    job = prepare(path, dt_s=dt_s, steps=steps, convention=convention, weight_bits=weight_bits)
     inputs = load_inputs(job, spec or job.about.input or ACTIVITY, samples, seed)
     encoded = job.quant.encode(inputs.real)
     tell = progress or (lambda _: None)

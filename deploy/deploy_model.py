@@ -75,6 +75,7 @@ def deploy(
     tiling: Path | None = None,
     spec: str | None = None,
     steps: int | None = None,
+    convention: str | None = None,
     dt_s: float | None = None,
     weight_bits: int = 8,
     input_bits: int = INPUT_BITS,
@@ -100,7 +101,9 @@ def deploy(
         lava_compat.activate()
     clock = _Clock()
     with clock("prepare"):
-        job = prepare(path, dt_s=dt_s, steps=steps, weight_bits=weight_bits, input_bits=input_bits)
+        job = prepare(
+            path, dt_s=dt_s, steps=steps, convention=convention, weight_bits=weight_bits, input_bits=input_bits
+        )
         inputs = load_inputs(job, spec, samples or (LAVA_SAMPLES if engine == "lava" else None), seed)
         encoded = job.quant.encode(inputs.real)
         if not 0 <= raster_sample < len(inputs):
@@ -155,6 +158,8 @@ def deploy(
         labels=inputs.label,
         raster=_raster(net, encoded, raster_sample, inputs.label),
         baselines=baselines.document(job.quant, priced.counters),
+        assumed=job.assumed,
+        programmed=tuple(p.name for p in net.populations if p.programmed),
         forms=neurobench.by_form(net, run.activity),
         neurobench=neurobench.metrics(net, run.activity),
     )

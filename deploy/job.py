@@ -16,6 +16,7 @@ from snnergy import data
 from snnergy.deploy import npz_file
 from snnergy.deploy.schedule import Schedule, balance
 from snnergy.errors import BadInput
+from snnergy.export import convention as conventions
 from snnergy.export import nir_file
 from snnergy.export.lower import lower
 from snnergy.export.net import Net
@@ -27,7 +28,7 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One network in every form up to the schedule."""
+    """One network in every form up to the schedule. assumed: a line for what the file does not say of how to read it"""
 
     path: Path
     graph: nir.NIRGraph
@@ -35,6 +36,7 @@ class Job:
     net: Net
     quant: QuantNet
     schedule: Schedule
+    assumed: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -65,19 +67,23 @@ def prepare(
     *,
     dt_s: float | None = None,
     steps: int | None = None,
+    convention: str | None = None,
     weight_bits: int = 8,
     input_bits: int = INPUT_BITS,
 ) -> Job:
     """Read, lower, quantise and schedule a ``.nir`` file.
 
     dt_s, steps: override what the file records; steps are needed where it records none
+    convention:  how the tool that wrote the file steps its neurons, where the file does not say
     input_bits:  of an input's values from 0 to 1; 1 is spikes
     """
     path = Path(path)
     if path.suffix in (".pt", ".pth"):
         raise BadInput(f"{path} is a torch checkpoint; this command reads .nir", f"snnergy export {path} --to nir")
     graph = nir_file.read(path)
-    return from_graph(path, graph, dt_s=dt_s, steps=steps, weight_bits=weight_bits, input_bits=input_bits)
+    return from_graph(
+        path, graph, dt_s=dt_s, steps=steps, convention=convention, weight_bits=weight_bits, input_bits=input_bits
+    )
 
 
 def from_graph(
@@ -86,13 +92,14 @@ def from_graph(
     *,
     dt_s: float | None = None,
     steps: int | None = None,
+    convention: str | None = None,
     weight_bits: int = 8,
     input_bits: int = INPUT_BITS,
 ) -> Job:
     """``prepare`` for a graph that is in memory already."""
     about = nir_file.provenance(graph)
     steps = about.steps if steps is None else steps
-    dt_s = about.dt_s if dt_s is None else dt_s
+    dt_s, assumed = time_and_convention(graph, dt_s, convention)
     if steps is None:
         raise BadInput(f"{path} does not record how many time steps a sample takes", "pass --steps")
     if steps < 1 or not 0 < dt_s < float("inf"):
@@ -102,7 +109,31 @@ def from_graph(
         raise BadInput(f"{steps} steps of {dt_s:g} s; at most {most} steps of {low:g} to {high:g} s are run")
     net = lower(graph, dt_s)
     quant = quantize(net, steps, weight_bits=weight_bits, input_bits=input_bits)
-    return Job(path, graph, about, net, quant, balance(quant))
+    return Job(path, graph, about, net, quant, balance(quant), assumed)
+
+
+def time_and_convention(
+    graph: nir.NIRGraph, dt_s: float | None, convention: str | None
+) -> tuple[float, tuple[str, ...]]:
+    """The time step, and a line for what neither the file nor the caller says; the convention goes into the graph.
+
+    Raises BadInput for a convention that is not known.
+    """
+    if convention is not None:
+        conventions.put(graph, convention)
+    about = nir_file.provenance(graph)
+    ours = nir_file.KEY in (graph.metadata or {})
+    how, lines = conventions.of(graph), list[str]()
+    if dt_s is None:
+        dt_s = about.dt_s
+        if not ours and (implied := conventions.implied_dt_s(graph)) is not None:
+            dt_s = implied
+            lines.append(f"the file names no time step; its r = tau / dt says {dt_s:g} s")
+        elif not ours and conventions.depends(graph):
+            lines.append(f"the file names no time step; {dt_s:g} s is assumed, --dt says otherwise")
+    if not ours and not conventions.is_stated(graph) and conventions.depends(graph):
+        lines.append(f"the file does not say how its neurons step; assumed: {how.title}; --convention says otherwise")
+    return dt_s, tuple(lines)
 
 
 def load_inputs(job: Job, spec: str | None, samples: int | None, seed: int = 0) -> Inputs:

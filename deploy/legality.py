@@ -58,6 +58,9 @@ def _network(net: QuantNet, schedule: Schedule, profile: Profile) -> Iterator[st
         yield f"weights have {net.weight_bits} bits, {profile.name} stores {core.weight_bits.whole}"
     if core.state_bits and core.state_bits.whole < STATE_BITS:
         yield f"states have {STATE_BITS} bits, {profile.name} has {core.state_bits.whole}"
+    for p in net.populations:
+        if p.programmed and not profile.programmable:
+            yield f"{p.name} does not reset to 0, as all neurons of {profile.name} do"
     for s in net.sources:
         if core.spike_bits and s.bits > core.spike_bits.whole:
             yield f"{s.name} sends {s.bits} bits, {profile.name} carries {core.spike_bits.whole}"

@@ -54,6 +54,7 @@ def map_model(
     iterations: int = 0,
     explain: bool = False,
     steps: int | None = None,
+    convention: str | None = None,
     dt_s: float | None = None,
     weight_bits: int = 8,
     input_bits: int = INPUT_BITS,
@@ -74,7 +75,7 @@ def map_model(
     start, tell = time.perf_counter(), progress or (lambda _: None)
     profile = find(target).load()
     tell("read and quantise")
-    job = prepare(path, dt_s=dt_s, steps=steps, weight_bits=weight_bits, input_bits=input_bits)
+    job = prepare(path, dt_s=dt_s, steps=steps, convention=convention, weight_bits=weight_bits, input_bits=input_bits)
     inputs, alike = _inputs(job, spec, samples, profile_activity, seed)
     encoded = job.quant.encode(inputs.real) if inputs else {}
     profiled = min(profile_activity, len(inputs)) if inputs else 0

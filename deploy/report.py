@@ -35,6 +35,7 @@ class RunFacts:
     packages:      name -> version; seconds: stage -> wall-clock time; lossy: what quantisation changed
     distribution:  energy and time of every sample, None where the engine does not say; labels: of the samples, or None
     raster:        ``timeline.raster`` of one sample, None where none was recorded; baselines: ``baselines.document``
+    assumed: how the file was read where it does not say; programmed: populations that need a neuron program
     forms, neurobench: ``by_form`` and ``metrics`` of the module ``neurobench``
     """
 
@@ -55,6 +56,8 @@ class RunFacts:
     labels: Any = None
     raster: Mapping[str, Any] | None = None
     baselines: Mapping[str, Any] | None = None
+    assumed: tuple[str, ...] = ()
+    programmed: tuple[str, ...] = ()
     forms: Mapping[str, float] | None = None
     neurobench: Mapping[str, Any] | None = None
 
@@ -104,7 +107,8 @@ def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
         "edp": _interval(report.edp_js, "J s"),
         "monte_carlo": _monte_carlo(monte_carlo.draw(counts, profile)),
         "evidence": {"grade": evidence.grade(kinds), "rule": evidence.RULE, "shares": kinds},
-        "warnings": list(evidence.warnings(report)),
+        "warnings": [*evidence.warnings(report), *_programs(facts.programmed), *facts.assumed],
+        "programmed": list(facts.programmed),
         "distribution": None if facts.distribution is None else _distribution(facts.distribution, facts.labels),
         "timeline": timeline(report),
         "raster": facts.raster,
@@ -135,6 +139,13 @@ def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
         "unpriced": list(report.unpriced),
         "run": {"seconds": dict(facts.seconds)},
     }
+
+
+def _programs(names: tuple[str, ...]) -> list[str]:
+    if not names:
+        return []
+    said = f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
+    return [f"neurons of {said} do not reset to 0: a chip needs a program of its own for them, priced as stock neurons"]
 
 
 def _interval(value: Interval, unit: str) -> dict[str, Any]:

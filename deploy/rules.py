@@ -269,6 +269,16 @@ def loops(case: Case) -> Iterator[Finding]:
                       fix=(f"a Delay of {fixes.steps(steps)} more in it", "the native engine alone"))  # fmt: skip
 
 
+def programs(case: Case) -> Iterator[Finding]:
+    """Neuron program: neurons that do not reset to 0 after a spike need one of their own, which few chips run."""
+    for p in case.net.populations if case.net and not case.profile.programmable else ():
+        if p.spiking and p.reset is not None:
+            does = "takes the threshold away" if p.subtract else "leads elsewhere than to 0"
+            says = f"a spike {does}, and all neurons of {case.profile.name} reset to 0"
+            fix = ("training with a reset to 0", "--target loihi2-sim, whose neurons are programs")
+            yield Finding("programs", p.name, 1, 1, 0, ok=False, says=says, fix=fix)
+
+
 def unsupported(case: Case) -> Iterator[Finding]:
     """Unsupported node: one that has no form on any chip here; what comes after it is not checked."""
     for trouble in case.troubles:
@@ -310,7 +320,7 @@ def chips(case: Case) -> Iterator[Finding]:
 COUNTED: tuple[Rule, ...] = (neurons, synapse_bytes, in_axons, out_axons, groups, accumulator_slots)
 RULES: tuple[Rule, ...] = (
     *(neurons, synapse_bytes, in_axons, out_axons, fan_in, groups, accumulator_slots),
-    *(weight_bits, state_bits, spike_bits, max_delay, reset_steps, loops, unsupported),
+    *(weight_bits, state_bits, spike_bits, max_delay, reset_steps, loops, programs, unsupported),
     *(cores, chips),
 )
 

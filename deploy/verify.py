@@ -46,7 +46,7 @@ class Settings:
     samples:      for every pair without Lava; lava_samples: for those with it, 0 leaves them out
     at_least:     smallest agreement, 0 to 1, of a pair that need not be exact
     spec, seed:   of ``job.load_inputs``
-    dt_s, steps, weight_bits: of ``job.prepare``
+    dt_s, steps, convention, weight_bits: of ``job.prepare``
     """
 
     pairs: tuple[str, ...] = ()
@@ -58,12 +58,13 @@ class Settings:
     seed: int = 0
     dt_s: float | None = None
     steps: int | None = None
+    convention: str | None = None
     weight_bits: int = 8
 
 
 def open_file(path: Path, settings: Settings) -> tuple[Subject, Inputs]:
     """The network of a ``.pt`` or ``.nir`` file in every form that it has, and its samples."""
-    read: dict[str, Any] = {"dt_s": settings.dt_s, "steps": settings.steps, "weight_bits": settings.weight_bits}
+    read: dict[str, Any] = {name: getattr(settings, name) for name in ("dt_s", "steps", "convention", "weight_bits")}
     model = None
     if path.suffix in (".pt", ".pth"):
         from snnergy.deploy.export_model import graph_of

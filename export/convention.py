@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import nir
+import numpy as np
 
 from snnergy.errors import BadInput
 
@@ -83,14 +84,22 @@ def is_stated(graph: nir.NIRGraph) -> bool:
     return KEY in (graph.metadata or {})
 
 
-def asked(graph: nir.NIRGraph) -> tuple[str, ...]:
-    """What of the graph depends on a convention that it does not name: a line each, none where nothing does."""
-    kinds = {type(node) for node in graph.nodes.values()}
-    lines: list[str] = []
-    if kinds & {nir.LIF, nir.IF, nir.CubaLIF}:
-        lines.append(
-            "after a spike: reset to v_reset (or the threshold taken away), above the threshold (or from it on)"
-        )
-    if kinds & {nir.LIF, nir.LI, nir.CubaLIF, nir.CubaLI}:
-        lines.append("decay: 1 - dt/tau (or exp(-dt/tau))")
-    return tuple(lines)
+def depends(graph: nir.NIRGraph) -> bool:
+    """Whether the graph has neurons that another convention would step otherwise."""
+    return any(isinstance(node, (nir.LIF, nir.IF, nir.CubaLIF, nir.LI, nir.CubaLI)) for node in graph.nodes.values())
+
+
+def implied_dt_s(graph: nir.NIRGraph) -> float | None:
+    """The time step that an exporter of ``r = tau / dt`` left in the graph, where all its LIF and LI agree on one.
+
+    So write snntorch, and what SpikingJelly, spyx and sinabs read. A graph with r = 1 everywhere says nothing.
+    """
+    found = [node for node in graph.nodes.values() if isinstance(node, (nir.LIF, nir.LI))]
+    if not found or all(np.allclose(node.r, 1.0) for node in found):
+        return None
+    with np.errstate(all="ignore"):
+        ratios = np.concatenate([np.ravel(node.tau / node.r) for node in found]).astype(np.float64)
+        shortest = min(float(np.min(node.tau)) for node in found)
+    dt_s = float(ratios[0]) if ratios.size else 0.0
+    same = bool(np.isfinite(ratios).all()) and dt_s > 0 and np.allclose(ratios, dt_s, rtol=1e-4, atol=0)
+    return float(f"{dt_s:.6g}") if same and dt_s <= shortest * (1 + 1e-4) else None

@@ -132,6 +132,7 @@ class Profile:
 
     sources: the [source] table: key -> citation; scope: of ``energy_pj``; boards: name -> number of chips
     note:    what of the chip is not modelled, in a sentence
+    programmable: whether its cores run neuron programs of the user's, beside the stock neuron that resets to 0
     """
 
     name: str
@@ -145,6 +146,7 @@ class Profile:
     scope: Scope = "per-term"
     boards: dict[str, Quantity] = field(default_factory=dict)
     note: str = ""
+    programmable: bool = False
 
     def numbers(self) -> Iterator[tuple[str, Quantity]]:
         """Every number that the profile has, by its key in the file, as ``energy_pj.synop``."""
@@ -163,8 +165,8 @@ class Profile:
 
 
 TABLES = ("chip", "core", "energy_pj", "time_ns", "power_mw")
-_KEYS = ("name", "title", *TABLES, "boards", "source", "note")
-_MAY_MISS = ("boards", "note")
+_KEYS = ("name", "title", *TABLES, "boards", "source", "note", "programmable")
+_MAY_MISS = ("boards", "note", "programmable")
 BESIDE_SYNOP = ("synop", "interchip", "input_byte", "output_byte")
 """The energies that a synop does not hold, whatever the scope: of what leaves the chip."""
 UNITS = {"energy_pj": "pJ", "time_ns": "ns", "power_mw": "mW"}
@@ -234,6 +236,7 @@ def _profile(data: dict[str, Any], file: str) -> Profile:
         _scope(data, file),
         _boards(data.get("boards", {}), sources, file),
         _text(data.get("note", ""), "note", file),
+        _typed(data.get("programmable", False), bool, "true or false", "programmable", file),
     )
     _unmixed(profile, file)
     return profile

@@ -61,6 +61,11 @@ STEPS = click.option(
 DT = click.option(
     "--dt", "dt_s", type=click.FloatRange(0, min_open=True), help="Seconds per step; default: the file's."
 )
+CONVENTION = click.option(
+    "--convention",
+    metavar="NAME",
+    help="How the tool that wrote the file steps: nir, subtract, snntorch, spikingjelly, exact, sinabs, spyx.",
+)
 INPUT_BITS = click.option(
     "--input-bits",
     type=click.IntRange(1, 8),
@@ -201,6 +206,7 @@ def export(model: Path, form: str, output: Path | None, samples: int, as_json: b
 @INPUT
 @STEPS
 @DT
+@CONVENTION
 @BITS
 @SEED
 @MAX_SIZE
@@ -257,6 +263,7 @@ def verify(model: Path | None, case: Path | None, shrink: str | None, as_json: b
 @click.option("--sarif", type=click.Path(path_type=Path, dir_okay=False), help="Write the violations as SARIF 2.1.0.")
 @STEPS
 @DT
+@CONVENTION
 @BITS
 @INPUT_BITS
 @MAX_SIZE
@@ -315,6 +322,7 @@ def check(model: Path, target: tuple[str, ...], sarif: Path | None, as_json: boo
 @INPUT
 @STEPS
 @DT
+@CONVENTION
 @BITS
 @INPUT_BITS
 @SEED
@@ -368,6 +376,7 @@ def deploy(
 @INPUT
 @STEPS
 @DT
+@CONVENTION
 @BITS
 @INPUT_BITS
 @SEED
@@ -429,6 +438,7 @@ def estimate(
 @INPUT
 @STEPS
 @DT
+@CONVENTION
 @BITS
 @SEED
 @MAX_SIZE
@@ -501,6 +511,7 @@ def diff(before: Path, after: Path, budget: tuple[str, ...], markdown: bool, as_
 @INPUT
 @STEPS
 @DT
+@CONVENTION
 @BITS
 @INPUT_BITS
 @SEED

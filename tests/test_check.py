@@ -274,13 +274,13 @@ def test_sarif_does_not_overwrite_the_network(run: Run) -> None:
 
 
 def strange() -> nir.NIRGraph:
-    """in -> a -> (a step and a half later) -> b, and a -> c that resets to 0.25, and a -> d."""
+    """in -> a -> (a step and a half later) -> b, and a -> c with a negative gain, and a -> d."""
     ones = nir.Linear(np.ones((2, 2)))
     odd = nir.Delay(np.full(2, 1.5e-4))
     return graph(
         {
             "in": nir.Input({"input": np.array([2])}), "wa": ones, "a": lif((2,)), "odd": odd, "b": lif((2,)),
-            "wc": ones, "c": lif((2,), reset=0.25), "wd": ones, "d": lif((2,)),
+            "wc": ones, "c": lif((2,), r=-2.0), "wd": ones, "d": lif((2,)),
             "out": nir.Output({"output": np.array([2])}),
         },
         ("in", "wa"), ("wa", "a"), ("a", "odd"), ("odd", "b"), ("b", "out"),
@@ -292,20 +292,20 @@ def test_nodes_that_cannot_be_lowered_are_findings_and_the_rest_is_checked(tmp_p
     found = checked(strange(), tmp_path)
     (verdict,) = found.verdicts
     assert [(f.rule, f.population) for f in verdict.violations] == [("unsupported", "odd"), ("unsupported", "c")]
-    assert str(verdict.violations[1]) == "c: node 'c' resets to 0.25; only a reset to 0 is lowered"
+    assert str(verdict.violations[1]) == "c: node 'c' has r -2; an input gain must be > 0"
     assert {f.population for f in verdict.findings if f.rule == "neurons"} == {"a", "d"}
     assert found.not_checked == ("b", "out")
 
 
 def test_neurons_behind_one_that_cannot_be_lowered_are_named_at_once(tmp_path: Path) -> None:
     ones = nir.Linear(np.ones((2, 2)))
-    found = checked(chain((2,), ones, lif((2,), reset=1.0), ones, lif((2,)), ones, lif((2,), reset=2.0)), tmp_path)
+    found = checked(chain((2,), ones, lif((2,), r=-1.0), ones, lif((2,)), ones, lif((2,), r=-2.0)), tmp_path)
     assert [f.population for f in found.verdicts[0].violations] == ["n1", "n5"]
 
 
 def test_a_graph_of_which_nothing_can_be_lowered_is_an_answer_too(tmp_path: Path) -> None:
     ones = nir.Linear(np.ones((2, 2)))
-    found = checked(chain((2,), ones, lif((2,), reset=1.0)), tmp_path)
+    found = checked(chain((2,), ones, lif((2,), r=-1.0)), tmp_path)
     (verdict,) = found.verdicts
     assert [f.rule for f in verdict.violations] == ["unsupported"] and found.neurons == 0
     assert "does not fit loihi2-sim: 1 violation" in page(found)

@@ -143,7 +143,7 @@ def test_a_file_that_is_not_toml_says_so(tmp_path: Path) -> None:
     path.write_text("name = 'x'\nspeed = 3\n")
     assert says(path) == (
         "t.toml: unknown key 'speed'; "
-        "known: name, title, chip, core, energy_pj, time_ns, power_mw, boards, source, note"
+        "known: name, title, chip, core, energy_pj, time_ns, power_mw, boards, source, note, programmable"
     )
     path.write_text("name = 'x'\n")
     assert says(path) == "t.toml: 'title' is missing"

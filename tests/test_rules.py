@@ -92,6 +92,12 @@ def full(inputs: int, outputs: int) -> Net:
     return net({"in": (inputs,), "fc": (outputs,)}, ("in", "fc", dense(inputs, outputs)))
 
 
+def soft(found: Net) -> Net:
+    """Its neurons lose their threshold instead of everything."""
+    taken = tuple(replace(p, reset=p.threshold, subtract=True) for p in found.populations)
+    return replace(found, populations=taken)
+
+
 def conv(channels: int = 4, kernel: int = 3, keep: float = 1.0, out: int = 2) -> Net:
     weight = np.ones((out, channels, kernel, kernel))
     count = weight[0].size
@@ -187,6 +193,12 @@ VIOLATED: dict[str, tuple[Callable[[], list[Finding]], str, Callable[[], list[Fi
         "a: the loop a -> b -> a takes a chip 2 steps and has 1 step of delay (2x): a Delay of 1 step more in it, "
         "or the native engine alone",
         lambda: violations(ring(2), chip()),
+    ),
+    "programs": (
+        lambda: violations(soft(full(2, 2)), replace(chip(), programmable=False)),
+        "fc: a spike takes the threshold away, and all neurons of toy reset to 0: training with a reset to 0, "
+        "or --target loihi2-sim, whose neurons are programs",
+        lambda: violations(soft(full(2, 2)), replace(chip(), programmable=True)),
     ),
     "unsupported": (
         lambda: [f for f in examine(replace(case(full(2, 2), chip()), troubles=(Trouble("x", "no", "yes"),)))
@@ -296,7 +308,7 @@ def test_a_limit_that_is_not_stated_is_shown_and_never_violated() -> None:
     findings = examine(case(skip(50), nothing))
     assert all(f.ok for f in findings)
     assert {f.rule for f in findings if f.have is not None} == {"neurons", "cores"}
-    assert {f.rule for f in findings} == {r.__name__ for r in RULES} - {"loops", "unsupported"}
+    assert {f.rule for f in findings} == {r.__name__ for r in RULES} - {"loops", "programs", "unsupported"}
 
 
 @pytest.mark.parametrize("name", NAMES)
