@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 FOLDERS := snnergy export deploy hardware_profiles
 
-.PHONY: setup demo test slow lint types docs wheel bench bench-energy bench-engine bench-mapping coverage mutants fuzz kills hostile clean
+.PHONY: setup demo test slow lint types docs wheel bench bench-energy bench-engine bench-interop bench-mapping coverage mutants fuzz kills hostile clean
 
 setup: $(READY)
 
@@ -39,6 +39,8 @@ docs: $(READY)
 	$(BIN)/python docs/commands.py --check
 	$(BIN)/python docs/schemas.py --check
 	$(BIN)/python docs/constants.py --check
+	$(BIN)/python docs/nodes.py --check
+	$(BIN)/python benchmarks/interop/run.py --check
 	$(BIN)/python benchmarks/energy/run.py --check
 
 wheel: $(READY)
@@ -50,6 +52,9 @@ wheel: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/noise.py
+
+bench-interop: $(READY)
+	$(BIN)/python benchmarks/interop/run.py
 
 bench-energy: $(READY)
 	$(BIN)/python benchmarks/energy/run.py

@@ -18,6 +18,7 @@ from snnergy.deploy.rules import NETWORK, Case, Finding, Trouble, examine, title
 from snnergy.deploy.schedule import Schedule, balance
 from snnergy.errors import BadInput, DoesNotFit, Overflow, UnsupportedLayer
 from snnergy.export import convention, nir_file
+from snnergy.export.flatten import flat
 from snnergy.export.lower import LINEAR, NEURONS, lower
 from snnergy.export.net import Net, count_synapses
 from snnergy.export.net import neurons as count_neurons
@@ -165,7 +166,7 @@ def check_model(
         raise BadInput(f"steps of {dt_s:g} s; {nir_file.MIN_DT_S:g} to {nir_file.MAX_DT_S:g} s are run")
     net, troubles, lost = lowered(graph, dt_s)
     counted = layers(net) if net else ()
-    schedule = _schedule(net) if net else None
+    schedule = schedule_of(net) if net else None
     cases = {
         name: Case(net, counted, schedule, troubles, steps, weight_bits, profile, chips, input_bits)
         for name, profile in found.items()
@@ -182,6 +183,7 @@ def lowered(graph: nir.NIRGraph, dt_s: float) -> tuple[Net | None, tuple[Trouble
 
     Raises BadInput for a graph that contradicts itself.
     """
+    graph = flat(graph)
     troubles = {
         name: Trouble(name, f"a {type(node).__name__} is not lowered", f"one of {', '.join(_known())}")
         for name, node in graph.nodes.items()
@@ -260,7 +262,8 @@ def _thresholds(net: Net) -> list[Trouble]:
     return [Trouble(p.name, f"threshold {least:g} < 0", "thresholds of 0 or more") for p, least in low if least < 0]
 
 
-def _schedule(net: Net) -> Schedule | None:
+def schedule_of(net: Net) -> Schedule | None:
+    """None where a loop is too fast for a chip."""
     try:
         return balance(cast(QuantNet, net))  # which reads names, shapes and delays, and a Net has the same
     except UnsupportedLayer:  # the rule about loops says which

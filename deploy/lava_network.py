@@ -142,6 +142,7 @@ def programmed() -> tuple[Any, type]:
 
     class PyLifProgrammed(PyLifResetModelBitAcc):
         implements_process = LIFProgrammed  # Lava's decorator refuses a subclass; the rest is inherited
+        v: Any
 
         def __init__(self, proc_params: Any) -> None:
             super().__init__(proc_params)

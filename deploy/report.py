@@ -144,7 +144,8 @@ def document(report: EnergyReport, facts: RunFacts) -> dict[str, Any]:
 def _programs(names: tuple[str, ...]) -> list[str]:
     if not names:
         return []
-    said = f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
+    first, *more = names
+    said = f"{first} and {len(more)} more" if more else first
     return [f"neurons of {said} do not reset to 0: a chip needs a program of its own for them, priced as stock neurons"]
 
 

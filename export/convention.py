@@ -50,6 +50,8 @@ CONVENTIONS = {
         Convention("exact", "as nir, but states decay by exp(-dt/tau), inputs held over a step", decay="exact"),
         Convention("sinabs", "exp(-dt/tau), input as it is, the threshold taken away, v >= threshold; one spike a step",
                    decay="exact", reset="subtract", compare=">=", unit=True),
+        Convention("sinabs-reset", "the same with MembraneReset: the reset is to v_reset",
+                   decay="exact", compare=">=", unit=True),
         Convention("spyx", "input as it is, the threshold taken away in the step after the spike; sent late",
                    reset="subtract late", unit=True),
     )

@@ -174,7 +174,8 @@ class _Reading:
         fired = v >= node.v_threshold if self._how.compare == ">=" else v > node.v_threshold
         kept = v
         if self._how.reset == "value":
-            kept = np.where(fired, node.v_reset, v)
+            back: Any = node.v_reset
+            kept = np.where(fired, back, v)
         elif self._how.reset == "subtract":
             kept = np.where(fired, v - node.v_threshold, v)
         self._state[name] = kept, current, fired

@@ -64,7 +64,7 @@ DT = click.option(
 CONVENTION = click.option(
     "--convention",
     metavar="NAME",
-    help="How the tool that wrote the file steps: nir, subtract, snntorch, spikingjelly, exact, sinabs, spyx.",
+    help="How the tool that wrote the file steps: nir, subtract, snntorch, spikingjelly, sinabs, ...: docs/nir.md.",
 )
 INPUT_BITS = click.option(
     "--input-bits",
@@ -627,6 +627,24 @@ def show(context: click.Context, name: str, as_json: bool) -> None:
         console.print_json(sheet)
     else:
         console.show(known.text(sheet))
+
+
+@cli.command()
+@JSON
+def ops(as_json: bool) -> None:
+    """Which nodes of NIR run on which chip, each tried here and now; the same table is in docs/nir.md.
+
+    \b
+    snnergy ops
+    snnergy ops --json
+    """
+    from snnergy.deploy import ops as known
+
+    rows = known.rows()
+    if as_json:
+        console.print_json(rows)
+    else:
+        console.show(known.table(rows))
 
 
 @cli.command()

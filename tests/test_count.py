@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import population, quantnet
+from builders import population, quantnet, readout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapping import SEEDS, activity, looped, scattered, silent, skip_network, small
@@ -177,6 +177,17 @@ def test_input_values_take_whole_bytes(bits: int, each: int) -> None:
     act = replace(silent(net), spikes={"x": np.array([[2], [3]]), "n": np.zeros((2, 1), np.int64)})
     counts = count(act, place(net, balance(net), LOIHI2), net, balance(net), LOIHI2)
     assert counts.input_bytes == 5 * each
+
+
+@pytest.mark.parametrize(("spiking", "bytes_out"), [(True, 4 * 7), (False, 4 * 3 * 1)])
+def test_what_is_read_takes_a_word_each(spiking: bool, bytes_out: int) -> None:
+    one = Dense(np.ones((1, 1), np.int8), (1,), (1,))
+    last = population("n", (1,)) if spiking else readout("n", (1,))
+    net = quantnet([QuantSource("x", (1,), 1, 1.0)], [last], [QuantProjection("x", "n", one, -12)], 2)
+    sent = np.array([[3], [4]]) if spiking else np.zeros((2, 1), np.int64)
+    act = replace(silent(net), samples=4 if spiking else 3, spikes={"x": np.zeros((2, 1), np.int64), "n": sent},
+                  active={"n": np.full((2, 1), 4 if spiking else 3)})  # fmt: skip
+    assert count(act, place(net, balance(net), LOIHI2), net, balance(net), LOIHI2).output_bytes == bytes_out
 
 
 def test_a_pipeline_counts_each_step_where_it_happens() -> None:

@@ -88,7 +88,12 @@ def test_prices_of_the_samples_are_those_of_runs_alone_and_average_to_the_report
         ):  # fmt: skip
             got = getattr(found, name)[k]
             np.testing.assert_allclose(got, [interval.low, interval.nominal, interval.high], rtol=1e-12)
+    np.testing.assert_allclose(found.part_pj.sum(axis=1), found.dynamic_pj[:, 1], rtol=1e-12)
     whole = report(run.activity)
+    by_part = dict.fromkeys(found.parts, 0.0)
+    for node, energy in whole.per_layer().items():
+        by_part[whole.parts[node]] += float(energy[:, 1].sum())
+    np.testing.assert_allclose(found.part_pj.mean(axis=0), [by_part[part] for part in found.parts], rtol=1e-12)
     mean = found.dynamic_pj.mean(axis=0)
     np.testing.assert_allclose(
         mean, [whole.dynamic_pj.low, whole.dynamic_pj.nominal, whole.dynamic_pj.high], rtol=1e-12

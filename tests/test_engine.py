@@ -205,6 +205,30 @@ def test_chunks_hold_as_many_samples_as_the_bytes_allow() -> None:
     assert stops(net, 5, 10**6, threads=9) == [(k, 5) for k in range(1, 6)]
 
 
+def test_populations_of_a_loop_have_their_inputs_apart() -> None:
+    """Both hear the source before either steps; run again, when arrays are kept."""
+
+    rng = np.random.default_rng(0)
+
+    def full(n: int) -> Dense:
+        return Dense(rng.integers(-6, 9, (n, n)).astype(np.int8), (n,), (n,))
+
+    net = quantnet(
+        [QuantSource("x", (3,), 1, 1.0)],
+        [population("a", (3,), decay=1000, threshold=5), population("b", (3,), decay=2000, threshold=9)],
+        [QuantProjection("x", "a", full(3), 0), QuantProjection("x", "b", full(3), 1),
+         QuantProjection("a", "b", full(3), 0, 1), QuantProjection("b", "a", full(3), 0, 1)],
+        8,
+    )  # fmt: skip
+    x = {"x": rng.integers(0, 2, (2, 8, 3))}
+    wanted = reference.run(net, x).spikes
+    for _ in range(3):
+        found = engine.run(net, x, record=("a", "b"), threads=1).recorded
+        for name in ("a", "b"):
+            np.testing.assert_array_equal(found[name], wanted[name])
+    assert 0 < wanted["a"].mean() < 1 and (wanted["a"] != wanted["b"]).any()
+
+
 def test_neurons_of_a_loop_are_held_together() -> None:
     one = Dense(np.ones((1, 1), np.int8), (1,), (1,))
     edges = [("x", "a", 0), ("a", "b", 0), ("b", "c", 0), ("c", "b", 2)]

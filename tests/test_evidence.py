@@ -82,7 +82,12 @@ def test_shares_are_energies_by_hand() -> None:
 
     profile = replace(
         report.profile,
-        energy_pj=EnergyCosts(synop=one(3.0, "measured"), spike=one(2.0, "simulated")),
+        energy_pj=EnergyCosts(
+            synop=one(3.0, "measured"),
+            spike=one(2.0, "simulated"),
+            input_byte=one(900.0, "assumed"),
+            output_byte=one(500.0, "inherited"),
+        ),
         time_ns=TimeCosts(barrier=one(7.0, "measured")),
         power_mw=PowerCosts(chip=one(5.0, "vendor"), core=one(4.0, "derived")),
     )
@@ -92,6 +97,8 @@ def test_shares_are_energies_by_hand() -> None:
         "simulated": 2.0 * counts.by["spikes"].sum() / counts.samples,
         "vendor": 5.0 * counts.chips * period,
         "derived": 4.0 * counts.cores * period,
+        "assumed": 900.0 * counts.input_bytes / counts.samples,
+        "inherited": 500.0 * counts.output_bytes / counts.samples,
     }
     assert counts.chips > 1 and counts.cores > 1 and min(wanted.values()) > 0
     found = evidence.shares(cost(counts, profile))

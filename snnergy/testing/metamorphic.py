@@ -186,7 +186,7 @@ def relayed(net: QuantNet, inputs: Inputs, draw: Draw) -> Changed | None:
     n, before, name = spiking[edge.source], draw.integer(0, edge.delay), "relay"
     while name in {n.name for n in (*net.sources, *net.populations)}:
         name += "'"
-    fields = {
+    fields: dict[str, Any] = {
         field: np.full(n, value) for field, value in zip(PER_NEURON, (DECAY_ONE, DECAY_ONE, 0, 0, 0), strict=True)
     }
     relay = QuantPopulation(name, (n,), bias_exponent=0, spiking=True, scale=1.0, **fields)
