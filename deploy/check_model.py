@@ -158,6 +158,8 @@ def check_model(
     found = {name: targets.find(name).load() for name in names}
     if path.suffix in (".pt", ".pth"):
         raise BadInput(f"{path} is a torch checkpoint; this command reads .nir", f"snnergy export {path} --to nir")
+    if path.suffix == ".net":
+        raise BadInput(f"{path} is a network in integers, which check does not count", f"snnergy map {path} --steps N")
     graph = nir_file.read(path)
     about = nir_file.provenance(graph)
     dt_s, assumed = job.time_and_convention(graph, dt_s, convention)

@@ -153,7 +153,7 @@ def deploy(
         cross_check=line,
         packages=packages(),
         seconds=clock.seconds,
-        lossy=(_rounding(job, errors), *net.lossy),
+        lossy=(*(() if job.graph is None else (_rounding(job, errors),)), *net.lossy),
         distribution=joined(run.observed) if run.observed else None,
         labels=inputs.label,
         raster=_raster(net, encoded, raster_sample, inputs.label),

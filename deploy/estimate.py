@@ -59,5 +59,7 @@ def from_model(path: Path, target: str, *, spec: str | None, **settings: Any) ->
     from snnergy.deploy.deploy_model import deploy
     from snnergy.export import nir_file
 
-    spec = spec or nir_file.provenance(nir_file.read(path)).input or ACTIVITY
+    if spec is None and path.suffix != ".net":
+        spec = nir_file.provenance(nir_file.read(path)).input
+    spec = spec or ACTIVITY
     return deploy(path, target, spec=spec, cross_check=0, compare_float=False, **settings)

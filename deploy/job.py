@@ -17,21 +17,26 @@ from snnergy.deploy import npz_file
 from snnergy.deploy.schedule import Schedule, balance
 from snnergy.errors import BadInput
 from snnergy.export import convention as conventions
-from snnergy.export import nir_file
+from snnergy.export import lava_dl, nir_file
 from snnergy.export.lower import lower
 from snnergy.export.net import Net
 from snnergy.export.quantize import INPUT_BITS, quantize
 from snnergy.export.quantnet import QuantNet
+from snnergy.export.real import real
 
 F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One network in every form up to the schedule. assumed: a line for what the file does not say of how to read it"""
+    """One network in every form up to the schedule.
+
+    graph:   None of a ``.net`` file, which holds integers
+    assumed: a line for what the file does not say of how to read it
+    """
 
     path: Path
-    graph: nir.NIRGraph
+    graph: nir.NIRGraph | None
     about: nir_file.Provenance
     net: Net
     quant: QuantNet
@@ -71,7 +76,7 @@ def prepare(
     weight_bits: int = 8,
     input_bits: int = INPUT_BITS,
 ) -> Job:
-    """Read, lower, quantise and schedule a ``.nir`` file.
+    """Read, lower, quantise and schedule a ``.nir`` file; of lava-dl's ``.net``, whose inputs are spikes, the integers.
 
     dt_s, steps: override what the file records; steps are needed where it records none
     convention:  how the tool that wrote the file steps its neurons, where the file does not say
@@ -80,10 +85,22 @@ def prepare(
     path = Path(path)
     if path.suffix in (".pt", ".pth"):
         raise BadInput(f"{path} is a torch checkpoint; this command reads .nir", f"snnergy export {path} --to nir")
+    if path.suffix == ".net":
+        return _from_net(path, dt_s, steps, convention)
     graph = nir_file.read(path)
     return from_graph(
         path, graph, dt_s=dt_s, steps=steps, convention=convention, weight_bits=weight_bits, input_bits=input_bits
     )
+
+
+def _from_net(path: Path, dt_s: float | None, steps: int | None, convention: str | None) -> Job:
+    if steps is None:
+        raise BadInput(f"{path} does not record how many time steps a sample takes", "pass --steps")
+    if convention is not None:
+        raise BadInput(f"{path} steps as Lava does; --convention is of .nir files")
+    quant = lava_dl.read(path, steps, dt_s=lava_dl.DT_S if dt_s is None else dt_s)
+    about = nir_file.Provenance(dt_s=quant.dt_s, steps=steps)
+    return Job(path, None, about, real(quant), quant, balance(quant))
 
 
 def from_graph(

@@ -342,6 +342,7 @@ def deploy(
     \b
     snnergy deploy --target loihi2-sim
     snnergy deploy model.nir --engine lava --samples 8 --json -o report.json
+    snnergy deploy network.net --steps 64 --input random:0.1                    a network of lava-dl
     """
     from snnergy.deploy import deploy_model, report_text
     from snnergy.files import check_outputs
