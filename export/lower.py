@@ -461,6 +461,7 @@ def _population(
         back = threshold / decay if how.reset == "subtract late" else threshold.copy()
     if how.compare == ">=":
         threshold = np.nextafter(threshold, -np.inf)
-    if not (back.any() and decay.any()):  # what is left after a spike does not matter to who forgets it
+    to_0 = how.reset == "value" and not back.any()
+    if to_0 or not decay.any():  # what is left after a spike does not matter to who forgets it
         return Population(name, shape, decay, current_decay, threshold, bias), weight
     return Population(name, shape, decay, current_decay, threshold, bias, back, how.reset != "value"), weight

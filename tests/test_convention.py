@@ -67,6 +67,14 @@ def test_conventions_differ() -> None:
     assert len(different) >= len(trains) - 1  # nir and spikingjelly part only where a threshold is met exactly
 
 
+def test_a_threshold_of_0_that_is_taken_away_leaves_the_membrane_as_it_is() -> None:
+    found = graph("subtract", level=0.0, leak=-0.5)
+    x = {"in": np.random.default_rng(4).random((6, 3)) * 0.8}
+    wanted = nir_sim.run(found, x, STEPS, DT_S)["n1"]
+    np.testing.assert_array_equal(net_sim.run(lower(found, DT_S), x, STEPS)["n1"], wanted)
+    assert 0 < wanted.mean() < 1 and lower(found, DT_S).populations[0].subtract
+
+
 def test_a_membrane_at_the_threshold_fires_where_the_convention_says_so() -> None:
     found = chain((1,), threshold((1,), 1.0), nir.IF(np.ones(1), np.ones(1)))
     for how, spikes in (("nir", [0, 1, 0, 1]), ("spikingjelly", [1, 1, 1, 1])):
