@@ -14,6 +14,7 @@ from snnergy import __version__, checkpoint, data
 from snnergy.deploy.verify import Pair, torch_pair
 from snnergy.errors import NotEqual
 from snnergy.export import nir_file
+from snnergy.export import portable as twins
 from snnergy.export.from_torch import to_nir
 from snnergy.files import replacing
 from snnergy.model import SNNergy
@@ -54,10 +55,11 @@ def graph_of(path: Path) -> tuple[SNNergy, nir.NIRGraph]:
     return model, graph
 
 
-def export_model(path: Path, output: Path, samples: int) -> Exported:
+def export_model(path: Path, output: Path, samples: int, *, portable: bool = False) -> Exported:
     """Export, re-read with nir's own type checks, compare; the file appears only if no spike differs.
 
     samples: how many of the model's own data set are compared; seeded noise where it has none
+    portable: write the twin that other tools' readers take, once it has been compared with the graph too
     """
     model, graph = graph_of(path)
     with replacing(output) as part:
@@ -70,7 +72,19 @@ def export_model(path: Path, output: Path, samples: int) -> Exported:
             raise NotEqual(
                 f"the exported graph is not the trained network: {pair}", "this is a bug; nothing was written"
             )
+        if portable:
+            back = _twin(back, about, _samples(back, about, samples))
+            part.write_bytes(nir_file.to_bytes(back))
     return Exported(output, len(back.nodes), len(back.edges), pair)
+
+
+def _twin(graph: nir.NIRGraph, about: nir_file.Provenance, real: dict[str, NDArray[Any]]) -> nir.NIRGraph:
+    """The portable twin, if no spike differs."""
+    twin = twins.portable(graph, about.dt_s)
+    shown = {name: real[name] for name, node in graph.nodes.items() if isinstance(node, nir.Input)}
+    if differ := twins.differing(graph, twin, shown, about.steps or 1, about.dt_s):
+        raise NotEqual(f"the portable graph differs in {differ} neuron-steps", "this is a bug; nothing was written")
+    return twin
 
 
 def _samples(graph: nir.NIRGraph, about: nir_file.Provenance, samples: int) -> dict[str, NDArray[Any]]:

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnergy.errors import UnsupportedLayer
-from snnergy.export import convention
+from snnergy.export import convention, net_sim
 from snnergy.export.flatten import flat
+from snnergy.export.lower import lower
 from snnergy.export.nir_values import PADDINGS
 
 F64 = NDArray[np.float64]
@@ -66,6 +67,23 @@ def fused(graph: nir.NIRGraph, inputs: dict[str, F64]) -> F64:
     return np.concatenate([inputs[name] for name in names], axis=1)
 
 
+def differing(graph: nir.NIRGraph, twin: nir.NIRGraph, inputs: dict[str, F64], steps: int, dt_s: float) -> int:
+    """In how many neuron-steps the graph and its twin differ, the twin's outputs added up, as an ``I`` does.
+
+    inputs: of the graph, as for ``fused``
+    """
+    nodes, edges = dict(twin.nodes), list(twin.edges)
+    for name in [name for name, node in nodes.items() if isinstance(node, nir.Output)]:
+        size = int(np.prod(nodes[name].input_type["input"]))
+        nodes[f"{name} added up"] = nir.I(np.ones(size))
+        edges = [(a, f"{name} added up" if b == name else b) for a, b in edges] + [(f"{name} added up", name)]
+    whole = nir.NIRGraph(nodes, edges, metadata=dict(twin.metadata), type_check=False)
+    wanted = net_sim.run(lower(graph, dt_s), inputs, steps)
+    found = net_sim.run(lower(whole, dt_s), {INPUT: fused(graph, inputs)}, steps)
+    spiking = [name for name in wanted if name in found]
+    return sum(int((found[name].reshape(wanted[name].shape) != wanted[name]).sum()) for name in spiking)
+
+
 def _fused(graph: nir.NIRGraph, inputs: list[str]) -> tuple[dict[str, int], int]:
     """Of every input its first channel, and how many there are in all."""
     shapes = {name: [int(n) for n in np.ravel(graph.nodes[name].input_type["input"])] for name in inputs}
@@ -82,7 +100,9 @@ def _fused(graph: nir.NIRGraph, inputs: list[str]) -> tuple[dict[str, int], int]
 def _gate(name: str, node: nir.Threshold, dt_s: float) -> nir.LIF:
     level = np.asarray(node.threshold, np.float64)
     if (level != np.floor(level) + 0.5).any() or level.max() >= MOST:
-        raise UnsupportedLayer(f"'{name}' has a threshold that is no half number below {MOST}; it has no LIF that equals it")
+        raise UnsupportedLayer(
+            f"'{name}' has a threshold that is no half number below {MOST}; it has no LIF that equals it"
+        )
     one, zero = np.ones(level.shape), np.zeros(level.shape)
     return nir.LIF(tau=dt_s * (1 + REST) * one, r=one, v_leak=zero, v_threshold=level / (1 + REST), v_reset=zero)
 

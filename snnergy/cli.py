@@ -153,14 +153,16 @@ def train(
 @click.option("--to", "form", type=click.Choice(["nir"]), default="nir", show_default=True, help="File format.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: beside the model.")
 @click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="To compare with torch.")
+@click.option("--portable", is_flag=True, help="One input, no Threshold, Scale, groups or readout: for other tools.")
 @MAX_SIZE
 @JSON
-def export(model: Path, form: str, output: Path | None, samples: int, as_json: bool) -> None:
+def export(model: Path, form: str, output: Path | None, samples: int, portable: bool, as_json: bool) -> None:
     """Write a trained model as NIR, read it back, and compare its spikes with torch's before saying so.
 
     \b
     snnergy export model.pt --to nir
     snnergy export model.pt --to nir -o somewhere/net.nir
+    snnergy export model.pt --portable -o for-others.nir
     """
     torch_part("snnergy export")
     from snnergy.deploy.export_model import export_model
@@ -168,7 +170,7 @@ def export(model: Path, form: str, output: Path | None, samples: int, as_json: b
 
     path = output or model.with_suffix(f".{form}")
     check_outputs(path, reads=model)
-    done = export_model(model, path, samples)
+    done = export_model(model, path, samples, portable=portable)
     if as_json:
         console.print_json(done.to_dict())
     else:

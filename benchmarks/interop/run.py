@@ -68,6 +68,8 @@ READ: dict[str, dict[str, tuple[str, float | None, str]]] = {
     },
 }  # fmt: skip
 """Tool -> network -> convention, time step (None: as the file implies), and what there is to explain."""
+READERS = ("spikingjelly", "snntorch")
+SAMPLES, EPOCHS = 16, 3
 LATE = {"spyx": 2}
 """Steps that a tool's spikes come later than ours."""
 
@@ -109,13 +111,68 @@ def read(folder: Path, tool: str, kind: str) -> dict[str, Any]:
     return {**row, "compared": int(wanted.size)}
 
 
+def our_network(folder: Path) -> tuple[Path, Any, Any]:
+    """SNNergy ``tiny``, briefly trained, as portable NIR; samples of AV digits; its readout in float64."""
+    from dataclasses import replace
+
+    from snnergy.config import PRESETS
+    from snnergy.deploy.export_model import export_model
+    from snnergy.deploy.job import load_inputs, prepare
+    from snnergy.export import net_sim
+    from snnergy.export.portable import fused
+    from snnergy.train import train
+
+    model = folder / "tiny.pt"
+    train(replace(PRESETS["tiny"]), model, seed=0, epochs=EPOCHS)
+    for name, portable in (("tiny.nir", False), ("portable.nir", True)):
+        export_model(model, folder / name, 4, portable=portable)
+    job = prepare(folder / "tiny.nir")
+    x = load_inputs(job, None, SAMPLES).real
+    assert job.graph is not None
+    return folder / "portable.nir", fused(job.graph, x), net_sim.run(job.net, x, job.steps)[job.net.outputs[0]]
+
+
+def readers() -> dict[str, Any]:
+    """What other tools make of our portable export."""
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        graph, x, wanted = our_network(folder)
+        np.savez(folder / "x.npz", x=x)
+        for tool in READERS:
+            script = HERE / "readers" / f"{tool}_read.py"
+            command = [python_of(tool), script, graph, folder / "x.npz", folder / "y.npz", str(wanted.shape[1]), "1e-4"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                rows[tool] = {"failed": done.stderr.strip().splitlines()[-1]}
+                continue
+            with np.load(folder / "y.npz") as kept:
+                y = kept["y"].reshape(wanted.shape).cumsum(axis=1)
+            off = abs(y - wanted).max(axis=(1, 2)) / abs(wanted).max()
+            rows[tool] = {"samples": len(off), "same": int((off < 1e-5).sum()), "off": float(off.max())}
+    return rows
+
+
+def readers_table(found: dict[str, Any]) -> str:
+    lines = [
+        "| reader | samples | outputs the same in every step | largest difference, relative |",
+        "|---|---:|---:|---:|",
+    ]
+    for tool, row in found.items():
+        if "failed" in row:
+            lines.append(f"| {tool} | - | - | {row['failed']} |")
+        else:
+            lines.append(f"| {tool} | {row['samples']} | {row['same']} | {row['off']:.0e} |")
+    return "\n".join(lines) + "\n"
+
+
 def table(found: dict[str, Any]) -> str:
     """For the page."""
     lines = [
         "| tool | network, by its exporter | read with | spikes | differ | remark |",
         "|---|---|---|---:|---:|---|",
     ]
-    for tool, of in found.items():
+    for tool, of in ((tool, found[tool]) for tool in READ if tool in found):
         versions = ", ".join(f"{name} {version}" for name, version in of["versions"].items() if name == tool)
         for kind, row in of["cells"].items():
             if "failed" in row:
@@ -138,7 +195,8 @@ def main() -> None:
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     if options.check:
-        sys.exit(not readme.put("interop", table(found), check=True, page=PAGE))
+        same = readme.put("interop", table(found), check=True, page=PAGE)
+        sys.exit(not (same and readme.put("readers", readers_table(found["readers"]), check=True, page=PAGE)))
     for tool in options.only:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
@@ -152,11 +210,12 @@ def main() -> None:
                 for kind in READ[tool]
             }
         found[tool] = {"versions": said["versions"], "cells": cells}
-    found = {tool: found[tool] for tool in READ if tool in found}
+    found["readers"] = readers()
     write_text(RESULTS, json.dumps(found, indent=1) + "\n")
     if PAGE.exists():
         readme.put("interop", table(found), page=PAGE)
-    print(table(found))
+        readme.put("readers", readers_table(found["readers"]), page=PAGE)
+    print(table(found), readers_table(found["readers"]), sep="\n")
 
 
 if __name__ == "__main__":
