@@ -121,3 +121,22 @@ def test_counts_that_cannot_be_are_refused(kind: str, message: str) -> None:
     with pytest.raises(AssertionError) as error:
         verify(net, wrong)
     assert str(error.value) == message
+
+
+def test_a_neuron_program_may_fire_on_what_a_spike_left() -> None:
+    from builders import population, quantnet
+
+    from snnergy.export.maps import Dense
+    from snnergy.export.quantnet import QuantProjection, QuantSource
+
+    one = Dense(np.ones((1, 1), np.int8), (1,), (1,))
+    for changes, good in (({"reset": [64], "subtract": True}, True), ({}, False)):
+        net = quantnet([QuantSource("x", (1,), 1, 1.0)], [population("n", (1,), **changes)],
+                       [QuantProjection("x", "n", one, 0)], 2)  # fmt: skip
+        sent, quiet = np.ones((2, 1), np.int64), np.zeros((2, 1), np.int64)
+        activity = Activity(1, 2, {"x": quiet, "n": sent}, {"n": quiet})
+        if good:
+            verify(net, activity)
+        else:
+            with pytest.raises(AssertionError, match="n spikes without cause"):
+                verify(net, activity)
