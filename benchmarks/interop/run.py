@@ -36,6 +36,9 @@ READ: dict[str, dict[str, tuple[str, float | None, str]]] = {
         "fc, reset zero": ("nir", None, ""),
         "fc, subtract (its default)": ("snntorch", None, ""),
         "conv, reset zero": ("nir", None, ""),
+        "recurrent, RLeaky, subtract (its default)": ("snntorch", 1e-4, ""),
+        "recurrent, RLeaky, reset zero": ("nir", 1e-4, "its RLeaky holds the membrane at 0 in the step after a spike, "
+                                          "as Synaptic below"),
         "fc, Synaptic, subtract (its default)": ("snntorch", 1e-4, ""),
         "fc, Synaptic, reset zero": ("nir", 1e-4, "its Synaptic holds the membrane at 0 in the step after a spike, "
                                      "whatever arrives; its Leaky, and NIR, do not"),

@@ -63,6 +63,16 @@ def synaptic(reset: str) -> Any:
     )
 
 
+def recurrent(reset: str) -> Any:
+    n = 16
+    loop = snn.RLeaky(beta=torch.full((n,), 0.8), threshold=torch.tensor(thresholds((n,), 2)).float(), all_to_all=True,
+                      linear_features=n, reset_mechanism=reset, init_hidden=True)  # fmt: skip
+    loop.recurrent.weight.data = torch.tensor(weights((n, n), 9) - 0.1).float()
+    loop.recurrent.bias.data = torch.zeros(n)
+    net = nn.Sequential(linear(n, 12, 1), loop, linear(8, n, 3), leaky((8,), reset, 4, last=True))
+    return lambda x: run(net, x, (12,))
+
+
 if __name__ == "__main__":
     main(
         ("snntorch", "nirtorch", "torch"),
@@ -70,6 +80,8 @@ if __name__ == "__main__":
             "fc, reset zero": ((12,), fc("zero")),
             "fc, subtract (its default)": ((12,), fc("subtract")),
             "conv, reset zero": ((2, 6, 6), conv),
+            "recurrent, RLeaky, subtract (its default)": ((12,), recurrent("subtract")),
+            "recurrent, RLeaky, reset zero": ((12,), recurrent("zero")),
             "fc, Synaptic, subtract (its default)": ((12,), synaptic("subtract")),
             "fc, Synaptic, reset zero": ((12,), synaptic("zero")),
         },
